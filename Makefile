@@ -1,0 +1,60 @@
+# Each target sets itself up in .venv, and again when what it needs has changed.
+#   make book    execute the chapters on this machine, then build the site
+#   make html    build the site from the outputs stored in the chapters
+#   make test    lint, types, tests, every chapter against its stored outputs
+PYTHON ?= python3
+BOOK ?= book
+OUT ?= .
+BUILD := $(OUT)/_build
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+# Chapters to execute, as in `make outputs CHAPTERS="05 06"`; empty means all.
+CHAPTERS ?=
+
+SITE := $(BIN)/jupyter-book build --config _config.yml --path-output $(OUT) --all -W -n --keep-going -q
+
+.PHONY: book html test lint outputs field pretrain clean
+.DEFAULT_GOAL := book
+.DELETE_ON_ERROR:
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11, 3.12 or 3.13 is needed, and $(PYTHON) is {v[0]}.{v[1]}. Name another: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv; the first time takes some minutes."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
+	@touch $@
+
+book: $(INSTALLED)
+	@$(BIN)/python -m tlhelpers.chapters $(BOOK) $(CHAPTERS) --to $(BUILD)/book
+	@rm -rf $(BUILD)/html $(BUILD)/.doctrees $(BUILD)/jupyter_execute
+	@$(SITE) $(BUILD)/book
+	@echo "The book is ready: $(BUILD:./%=%)/html/index.html"
+
+html: $(INSTALLED)
+	@rm -rf $(BUILD)/html $(BUILD)/.doctrees $(BUILD)/jupyter_execute
+	@$(SITE) $(BOOK)
+	@echo "The book is ready: $(BUILD:./%=%)/html/index.html"
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest --durations=10 --nbval-lax --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg tests book
+
+# Executes the chapters in place: for authors, before a commit.
+outputs: $(INSTALLED)
+	$(BIN)/python tests/notebooks.py $(CHAPTERS)
+
+# Full-size results on real data, recorded under book/_data/field; needs the network or TLH_MIRROR.
+field: $(INSTALLED)
+	$(BIN)/tlhelpers record --all
+
+# Trains the small network that the package ships.
+pretrain: $(INSTALLED)
+	$(BIN)/python -m tlhelpers.pretrain
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,64 @@
+"""Settings shared by every test: a cache of its own, quiet logs, what may be skipped and why."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+# Read once, when TensorFlow's library loads, so set before any test module imports it.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ["PYTHONHASHSEED"] = "0"
+# Tests, and the kernels that nbval starts, must see neither the user's tier nor the user's cache.
+os.environ.pop("TLH_TIER", None)
+_CACHE = tempfile.mkdtemp(prefix="tlhelpers-tests-")
+os.environ["TLH_CACHE"] = _CACHE
+
+import matplotlib  # noqa: E402
+import pytest  # noqa: E402
+
+matplotlib.use("Agg")  # for tests; a kernel keeps its own inline backend
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def find_chromium() -> str | None:
+    """Return the path of Chromium or Chrome, or None."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what cannot run here, and let nbval ignore stderr (progress bars, library notices)."""
+    no_mirror = pytest.mark.skip(
+        reason="TLH_MIRROR is unset: it names a folder or URL of real data"
+    )
+    no_browser = pytest.mark.skip(reason="no Chromium found: install chromium to run browser tests")
+    has_browser = find_chromium() is not None
+    for item in items:
+        if item.get_closest_marker("mirror") and not os.environ.get("TLH_MIRROR"):
+            item.add_marker(no_mirror)
+        if item.get_closest_marker("browser") and not has_browser:
+            item.add_marker(no_browser)
+        skipped = getattr(item.parent, "skip_compare", None)
+        if skipped is not None and "stderr" not in skipped:
+            item.parent.skip_compare = (*skipped, "stderr")
+
+
+def pytest_unconfigure() -> None:
+    """Remove the cache these tests used."""
+    shutil.rmtree(_CACHE, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of Chromium."""
+    found = find_chromium()
+    assert found is not None
+    return found

@@ -1,0 +1,89 @@
+"""Helpers for *Transfer Learning in Practice*.
+
+Names are loaded on first use, so ``import tlhelpers as tl`` stays fast and does
+not start TensorFlow before :func:`setup` has configured it.
+
+Example:
+    >>> import tlhelpers as tl
+    >>> data = tl.load_dataset("cats_dogs", tier="embedded", n=40)
+    >>> data.class_names
+    ('cat', 'dog')
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "setup": "environment",
+    "Dataset": "splits",
+    "Split": "splits",
+    "load_dataset": "datasets",
+    "load_folder": "folders",
+    "Backbone": "backbones",
+    "load_backbone": "backbones",
+    "extract_features": "features",
+    "feature_transfer": "transfer",
+    "model_transfer": "transfer",
+    "from_scratch": "transfer",
+    "Run": "runs",
+    "compare": "comparison",
+    "claim": "claims",
+    "check": "checks",
+}
+_MODULES = {"field", "plots", "recipes", "worlds"}
+
+__all__ = [
+    "Backbone",
+    "Dataset",
+    "Run",
+    "Split",
+    "check",
+    "claim",
+    "compare",
+    "extract_features",
+    "feature_transfer",
+    "field",
+    "from_scratch",
+    "load_backbone",
+    "load_dataset",
+    "load_folder",
+    "model_transfer",
+    "plots",
+    "recipes",
+    "setup",
+    "worlds",
+]
+
+if TYPE_CHECKING:
+    from tlhelpers import field, plots, recipes, worlds
+    from tlhelpers.backbones import Backbone, load_backbone
+    from tlhelpers.checks import check
+    from tlhelpers.claims import claim
+    from tlhelpers.comparison import compare
+    from tlhelpers.datasets import load_dataset
+    from tlhelpers.environment import setup
+    from tlhelpers.features import extract_features
+    from tlhelpers.folders import load_folder
+    from tlhelpers.runs import Run
+    from tlhelpers.splits import Dataset, Split
+    from tlhelpers.transfer import feature_transfer, from_scratch, model_transfer
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module that defines it, the first time it is asked for."""
+    if name in _MODULES:
+        return import_module(f"tlhelpers.{name}")
+    if name in _HOME:
+        value = getattr(import_module(f"tlhelpers.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(
+        f"module 'tlhelpers' has no attribute {name!r}. Public names: {', '.join(sorted(__all__))}."
+    )
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted([*__all__, "__version__"])

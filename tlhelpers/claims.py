@@ -1,0 +1,51 @@
+"""Hold the prose to the results: a chapter's claims are checked each time it is run."""
+
+import math
+from typing import SupportsFloat
+
+
+class ClaimError(RuntimeError):
+    """A claim of the text does not hold in this run."""
+
+
+def claim(
+    statement: str,
+    value: SupportsFloat,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> None:
+    """Check that a sentence of the text holds in this run, and print it with its figure.
+
+    Args:
+        statement: The sentence, as a reader would put it.
+        value: The measured figure.
+        at_least: Lowest value for which the statement holds. Defaults to no limit.
+        at_most: Highest value for which it holds. Defaults to no limit.
+
+    Raises:
+        ClaimError: If the value is outside the limits, or not a number.
+        ValueError: If neither limit is given.
+
+    Example:
+        >>> claim("transfer wins with 20 labels", 0.31, at_least=0.10)
+        ✓ transfer wins with 20 labels: 0.310, at least 0.100
+    """
+    if at_least is None and at_most is None:
+        raise ValueError(
+            "A claim needs at_least or at_most, or it could not fail. Received: neither."
+        )
+    number = float(value)
+    limits = []
+    if at_least is not None:
+        limits.append(f"at least {at_least:.3f}")
+    if at_most is not None:
+        limits.append(f"at most {at_most:.3f}")
+    low, high = at_least, at_most
+    holds = (low is None or number >= low) and (high is None or number <= high)
+    if not holds or math.isnan(number):
+        raise ClaimError(
+            f"The text says: {statement}. Measured: {number:.3f}, where it takes "
+            f"{' and '.join(limits)}. Change the text, or find what changed the result."
+        )
+    print(f"✓ {statement}: {number:.3f}, {' and '.join(limits)}")

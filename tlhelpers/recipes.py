@@ -1,0 +1,211 @@
+"""Hyper-parameters a caller leaves out, as pure functions of the data's and the images' size.
+
+The idea is BiT-HyperRule's (Kolesnikov et al. 2020, arXiv:1912.11370): a handful of thresholds that
+work across tasks, so that comparisons are not decided by who tuned longer. The figures were chosen
+on validation splits of the worlds in :mod:`tlhelpers.worlds` and of cats and dogs.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+INVERSE_PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
+"""Values of scikit-learn's ``C`` tried for a logistic head on features of unit scale."""
+
+MIN_VALIDATION = 40
+"""Below this many validation images, their score is too noisy to choose anything by."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained by gradient descent.
+
+    Attributes:
+        epochs: Passes over the training images, at most.
+        batch_size: Images in a batch.
+        learning_rate: Peak learning rate of the head (of everything, from scratch).
+        backbone_rate: Learning rate of the backbone's last trained layer, as a share of the head's.
+        rate_decay: Factor on the learning rate from one stage of the backbone to the one before.
+        warmup: Share of the steps over which the learning rate rises.
+        weight_decay: AdamW's decay.
+        dropout: Share of pooled features dropped before the head.
+        patience: Epochs without a lower validation loss before training stops, or None where
+            validation images are too few to tell: then all epochs are run.
+        views: Augmented copies of each training image; 0 for none, None for a new one every time.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    backbone_rate: float = 1.0
+    rate_decay: float = 1.0
+    warmup: float = 0.1
+    weight_decay: float = 1e-4
+    dropout: float = 0.0
+    patience: int | None = None
+    views: int | None = None
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """Return the fields as a dictionary."""
+        return asdict(self)
+
+
+def inference_batch_size(image_size: int) -> int:
+    """Choose how many images go through a frozen network at once.
+
+    About 1.6 million pixels: enough to keep two cores busy, and small enough that VGG16's widest
+    map stays under half a gigabyte.
+
+    Args:
+        image_size: Width and height in pixels.
+
+    Returns:
+        Between 16 and 512, a power of two.
+
+    Raises:
+        ValueError: If the size is not positive.
+
+    Example:
+        >>> inference_batch_size(224), inference_batch_size(32)
+        (32, 512)
+    """
+    if image_size < 1:
+        raise ValueError(f"image_size must be at least 1 pixel. Received: {image_size}.")
+    return 2 ** round(math.log2(min(512, max(16, 1_605_632 / image_size**2))))
+
+
+def patience(n_validation: int, epochs: int) -> int | None:
+    """Choose how long to wait for a lower validation loss.
+
+    Args:
+        n_validation: Validation images.
+        epochs: Epochs planned.
+
+    Returns:
+        A third of the epochs (at least 3), or None where validation images are too few to tell.
+
+    Example:
+        >>> patience(400, epochs=12), patience(10, epochs=12)
+        (4, None)
+    """
+    return max(3, epochs // 3) if n_validation >= MIN_VALIDATION else None
+
+
+def fine_tuning(n_train: int, n_validation: int, image_size: int) -> Training:
+    """Choose how to fine-tune a pre-trained network whose head has been fitted already.
+
+    Small rates, smaller for the backbone and smaller again for earlier stages (Howard & Ruder
+    2018, arXiv:1801.06146), and few epochs: the weights should stay near where they start.
+
+    Args:
+        n_train: Training images.
+        n_validation: Validation images.
+        image_size: Width and height in pixels.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        ValueError: If there are no training images.
+
+    Example:
+        >>> fine_tuning(1600, 400, 224).epochs
+        8
+    """
+    _check_count(n_train)
+    epochs = _epochs(n_train, batch_size=32, steps=400, least=8, most=40)
+    return Training(
+        epochs=epochs,
+        batch_size=32 if n_train >= 256 else 16,
+        learning_rate=1e-3,
+        backbone_rate=0.1,
+        rate_decay=0.5,
+        dropout=0.2,
+        patience=patience(n_validation, epochs),
+        views=4,
+    )
+
+
+def from_scratch(n_train: int, n_validation: int, image_size: int) -> Training:
+    """Choose how to train the same network from random weights.
+
+    Longer, with a larger rate for all layers, and a new augmentation at every step: the baseline
+    must be given what it needs.
+
+    Args:
+        n_train: Training images.
+        n_validation: Validation images.
+        image_size: Width and height in pixels.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        ValueError: If there are no training images.
+
+    Example:
+        >>> from_scratch(40, 10, 64).epochs > fine_tuning(40, 10, 64).epochs
+        True
+    """
+    _check_count(n_train)
+    epochs = _epochs(n_train, batch_size=32, steps=1200, least=30, most=200)
+    return Training(
+        epochs=epochs,
+        batch_size=32 if n_train >= 256 else 16,
+        learning_rate=1e-3,
+        weight_decay=0.01,
+        dropout=0.2,
+        patience=patience(n_validation, epochs),
+    )
+
+
+def feature_grid(map_size: int, channels: int) -> int:
+    """Choose over how many cells a feature map is averaged before a linear head.
+
+    As many as keep the features under about 2,300: a deep map has many channels and needs no
+    places, a shallow one the reverse.
+
+    Args:
+        map_size: Width and height of the feature map.
+        channels: Its channels.
+
+    Returns:
+        Cells along each side, between 1 and ``map_size``.
+
+    Example:
+        >>> feature_grid(7, 1280), feature_grid(18, 256)
+        (1, 3)
+    """
+    return max(1, min(map_size, math.isqrt(2304 // max(1, channels))))
+
+
+def first_stage_to_tune(stages: Sequence[str], n_train: int) -> str:
+    """Choose the stage from which the backbone is tuned: later ones are more specific to the source.
+
+    Which layers are specific is measured in Yosinski et al. 2014, arXiv:1411.1792; with little
+    data, fewer layers are let loose.
+
+    Args:
+        stages: The backbone's stages, from input to output.
+        n_train: Training images.
+
+    Returns:
+        One of the stages.
+
+    Example:
+        >>> first_stage_to_tune(("block1_pool", "block2_pool", "block3_pool"), n_train=40)
+        'block3_pool'
+    """
+    trained = 1 if n_train < 100 else math.ceil(len(stages) / 2)
+    return stages[-trained]
+
+
+def _epochs(n_train: int, batch_size: int, steps: int, least: int, most: int) -> int:
+    """Return the epochs that make about this many steps."""
+    return min(most, max(least, round(steps * batch_size / n_train)))
+
+
+def _check_count(n_train: int) -> None:
+    """Raise an error unless there is something to train on."""
+    if n_train < 1:
+        raise ValueError(f"Training needs at least one image. Received: {n_train}.")

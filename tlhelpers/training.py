@@ -1,0 +1,160 @@
+"""Train a Keras model by gradient descent, as a recipe says."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from tlhelpers.environment import jit_compile
+from tlhelpers.recipes import Training
+
+LoadRows = Callable[[np.ndarray, int], np.ndarray]
+"""Returns the inputs of these rows in this epoch."""
+
+
+class Batches(keras.utils.PyDataset):
+    """Shuffled batches whose inputs are read when they are needed."""
+
+    def __init__(self, load: LoadRows, labels: np.ndarray, batch_size: int, seed: int) -> None:
+        """Draw the first epoch's order.
+
+        Args:
+            load: Returns the inputs of some rows in an epoch.
+            labels: Integers ``[n]``.
+            batch_size: Images in a batch; the last one may be smaller.
+            seed: Seed of the orders.
+        """
+        super().__init__(workers=1, use_multiprocessing=False)
+        self.load = load
+        self.labels = labels
+        self.batch_size = batch_size
+        self.rng = np.random.default_rng(seed)
+        self.epoch = 0
+        self.order = self.rng.permutation(len(labels))
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return math.ceil(len(self.labels) / self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return one batch of inputs and labels."""
+        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        return self.load(rows, self.epoch), self.labels[rows]
+
+    def on_epoch_end(self) -> None:
+        """Draw the next epoch's order."""
+        self.epoch += 1
+        self.order = self.rng.permutation(len(self.labels))
+
+
+@keras.saving.register_keras_serializable("tlhelpers")
+class LayerwiseAdamW(keras.optimizers.AdamW):
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) with a factor on each variable's rate.
+
+    Discriminative learning rates (Howard & Ruder 2018, arXiv:1801.06146): earlier stages, whose
+    features are more general, are changed less.
+    """
+
+    def __init__(self, *args: Any, factors: Mapping[str, float] | None = None, **kwargs: Any):
+        """Keep the factors; the other arguments are AdamW's.
+
+        Args:
+            *args: AdamW's.
+            factors: Factor by a variable's path. Defaults to 1 for every variable.
+            **kwargs: AdamW's.
+        """
+        super().__init__(*args, **kwargs)
+        self.factors = dict(factors or {})
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Make the moments, and put the factors into the order of the variables."""
+        super().build(variables)
+        self._factor_of_index = [self.factors.get(variable.path, 1.0) for variable in variables]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Update one variable."""
+        factor = self._factor_of_index[self._get_variable_index(variable)]
+        super().update_step(gradient, variable, learning_rate * factor)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return AdamW's settings and the factors."""
+        return {**super().get_config(), "factors": self.factors}
+
+
+def warm_up_then_cosine(peak: float, steps: int, warmup: float) -> Any:
+    """Return a learning rate that rises for a share of the steps and then falls to 0 as a cosine.
+
+    Source: Goyal et al. 2017, arXiv:1706.02677 (warm-up); Loshchilov & Hutter 2017,
+    arXiv:1608.03983 (cosine).
+
+    Args:
+        peak: Highest learning rate.
+        steps: Steps of the whole training.
+        warmup: Share of them over which the rate rises, 0 to 1.
+
+    Returns:
+        A Keras learning-rate schedule.
+
+    Example:
+        >>> schedule = warm_up_then_cosine(0.1, steps=100, warmup=0.1)
+        >>> round(float(schedule(10)), 3), round(float(schedule(100)), 3)
+        (0.1, 0.0)
+    """
+    rising = max(1, round(steps * warmup))
+    return keras.optimizers.schedules.CosineDecay(
+        peak / rising, max(1, steps - rising), warmup_target=peak, warmup_steps=rising
+    )
+
+
+def train(
+    model: keras.Model,
+    batches: Batches,
+    validation: tuple[np.ndarray, np.ndarray] | None,
+    recipe: Training,
+    *,
+    factors: Mapping[str, float] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> dict[str, list[float]]:
+    """Train a classifier and leave it with the weights of its best epoch.
+
+    Args:
+        model: Keras model from inputs to probabilities ``[n, n_classes]``; changed in place.
+        batches: Training inputs and integer labels.
+        validation: Inputs and labels to watch, or None.
+        recipe: How to train.
+        factors: Factor on the learning rate by a variable's path. Defaults to 1 for all.
+        callbacks: More Keras callbacks, such as live curves. Defaults to none.
+
+    Returns:
+        Loss and accuracy of each epoch, by name; ``val_`` before those of the validation data.
+    """
+    steps = recipe.epochs * len(batches)
+    model.compile(
+        LayerwiseAdamW(
+            warm_up_then_cosine(recipe.learning_rate, steps, recipe.warmup),
+            weight_decay=recipe.weight_decay,
+            global_clipnorm=1.0,
+            factors=factors,
+        ),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=jit_compile(),
+    )
+    stopping = []
+    if validation is not None and recipe.patience is not None:
+        stopping = [
+            keras.callbacks.EarlyStopping(
+                "val_loss", patience=recipe.patience, restore_best_weights=True
+            )
+        ]
+    history = model.fit(
+        batches,
+        epochs=recipe.epochs,
+        validation_data=validation,
+        validation_batch_size=256,
+        callbacks=[*stopping, *callbacks],
+        verbose=0,
+    )
+    return {name: [float(value) for value in values] for name, values in history.history.items()}
