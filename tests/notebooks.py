@@ -177,6 +177,9 @@ def main() -> int:
             except ChapterError as error:
                 print(f"\n{error}", file=sys.stderr)
                 return 1
+            except KeyboardInterrupt:
+                print(f"\nInterrupted: {path.name} is as it was.", file=sys.stderr)
+                return 130
     return status
 
 

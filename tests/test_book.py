@@ -281,3 +281,28 @@ def test_normalise_is_idempotent_and_keeps_what_matters():
     assert once.cells[0].id != once.cells[1].id
     assert set(once.metadata) == {"accelerator", "kernelspec", "language_info"}
     assert "version" not in once.metadata.language_info
+
+
+# How nbval compares a chapter with its stored outputs, by the Makefile's options
+
+
+@pytest.mark.parametrize(
+    ("stored", "status"),
+    [("mean 0.126 in 9 s\n", 0), ("mean 0.127 in 9 s\n", 1)],
+    ids=["same", "different"],
+)
+def test_a_checked_output_is_compared_and_stderr_is_not(tmp_path, stored, status):
+    source = """# NBVAL_CHECK_OUTPUT
+import sys
+print('a notice of today', file=sys.stderr)
+print('mean 0.126 in 3.2 s')"""
+    output = NEW.new_output("stream", name="stdout", text=stored)
+    cell = NEW.new_code_cell(source, execution_count=1, outputs=[output])
+    chapter = tmp_path / "01_tiny.ipynb"
+    nbformat.write(notebooks.normalise(NEW.new_notebook(cells=[cell])), chapter)
+    options = re.search(r"pytest .*?(--nbval-lax .*sanitize\.cfg)", (ROOT / "Makefile").read_text())
+    # A test of this folder goes along, as in the Makefile, so that its conftest.py is read.
+    other = "tests/test_project.py::test_versions_agree"
+    command = [sys.executable, "-m", "pytest", *options[1].split(), other, chapter]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == status, done.stdout

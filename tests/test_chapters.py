@@ -2,7 +2,11 @@
 
 import builtins
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 
 import nbformat
 import pytest
@@ -129,3 +133,23 @@ def test_execute_book_replaces_an_earlier_copy_and_reports_failure(tmp_path, cap
     assert "RuntimeError: as planned" in capsys.readouterr().err
     with pytest.raises(ChapterError):
         execute_book(book, to)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
+def test_ctrl_c_stops_the_kernel_and_says_so(tmp_path):
+    book, started = tmp_path / "book", tmp_path / "started"
+    book.mkdir()
+    source = f"import os, time; open({str(started)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    write(book / "01_a.ipynb", source)
+    command = [sys.executable, "-m", "tlhelpers.chapters", book, "--to", tmp_path / "copy"]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not (started.exists() and started.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=30)
+    assert running.returncode == 130, errors
+    assert "Interrupted" in errors
+    assert "Traceback" not in errors
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)

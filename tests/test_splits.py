@@ -184,7 +184,7 @@ class TestDataset:
         assert set(data.few(4, seed=4).train.digests()) != small
 
     def test_few_errors(self):
-        with pytest.raises(ValueError, match="cat 30, dog 60. Ask for at most 30"):
+        with pytest.raises(ValueError, match=r"cat 30, dog 60\. Ask for at most 30"):
             make_dataset().few(31)
         with pytest.raises(ValueError, match="at least 1"):
             make_dataset().few(0)

@@ -1,7 +1,7 @@
-"""Execute the book's chapters, with progress, in the Python that runs this code.
+"""Find and execute the book's chapters.
 
-One function, :func:`execute`, is behind ``make book``, ``make outputs`` and
-``tlhelpers run``, so a chapter behaves the same however it is started.
+:func:`execute` is behind ``make book``, ``make outputs`` and ``tlhelpers run``, so a
+chapter behaves the same however it is started.
 
 Example:
     >>> import tlhelpers.chapters as chapters
@@ -11,52 +11,14 @@ Example:
 
 import argparse
 import json
-import os
 import shutil
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+from tlhelpers.execution import ChapterError, ExecutedChapter, execute
 
-if TYPE_CHECKING:
-    import nbformat
-
-KERNEL_ENVIRONMENT = {
-    "TF_CPP_MIN_LOG_LEVEL": "3",  # read when TensorFlow's library loads: too late inside a cell
-    "PYTHONHASHSEED": "0",
-    "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else the debugger writes a notice to stderr
-    "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # figures become outputs
-}
-
-
-class ChapterError(RuntimeError):
-    """A chapter did not run to its end; the message names the chapter and the cell."""
-
-
-@dataclass(frozen=True)
-class ExecutedChapter:
-    """What executing one chapter produced.
-
-    Attributes:
-        name: File name without its suffix, for example ``"05_cats_dogs_vgg16"``.
-        path: The executed notebook.
-        seconds: Wall-clock seconds, the kernel's start included.
-        peak_memory_mb: Largest resident memory of the kernel, in MiB (on Linux the true peak;
-            elsewhere the largest value seen between cells).
-        slowest_cell: Position in the notebook (from 0) of the cell that took longest.
-        slowest_cell_seconds: Wall-clock seconds of that cell.
-    """
-
-    name: str
-    path: Path
-    seconds: float
-    peak_memory_mb: float
-    slowest_cell: int
-    slowest_cell_seconds: float
+__all__ = ["ChapterError", "ExecutedChapter", "execute", "execute_book", "find_chapters", "main"]
 
 
 def find_chapters(book: str | Path, names: Sequence[str] = ()) -> list[Path]:
@@ -81,98 +43,6 @@ def find_chapters(book: str | Path, names: Sequence[str] = ()) -> list[Path]:
                 f"Chapters: {', '.join(path.stem for path in found) or 'none'}."
             )
     return [path for path in found if not names or path.name.startswith(tuple(names))]
-
-
-def execute(
-    notebook: str | Path,
-    out: str | Path,
-    *,
-    cwd: str | Path | None = None,
-    env: Mapping[str, str] | None = None,
-    timeout: int = 1800,
-    progress: bool = True,
-) -> ExecutedChapter:
-    """Run every cell of a notebook in a fresh kernel and write the result to another file.
-
-    The kernel runs in the Python that calls this function, whatever kernels are installed.
-    The result is also written when a cell fails, so that the failure can be looked at.
-
-    Args:
-        notebook: The notebook to execute. It is not changed.
-        out: Where the executed notebook goes; its folder is made when missing.
-        cwd: Folder the cells run in. Defaults to the notebook's own folder.
-        env: Environment variables for the kernel, added to the current ones.
-        timeout: Seconds allowed for one cell. Defaults to 1800.
-        progress: Show a bar that counts cells, when standard error is a terminal.
-            Defaults to True.
-
-    Returns:
-        Where the result is, and what it cost.
-
-    Raises:
-        ChapterError: When a cell raises or runs past ``timeout``, or the kernel dies.
-        ValueError: When ``out`` is the notebook itself.
-        ModuleNotFoundError: When nbclient or ipykernel is not installed.
-
-    Example:
-        >>> done = execute("book/05_cats_dogs_vgg16.ipynb", "results/05.ipynb")  # doctest: +SKIP
-        >>> done.path.name  # doctest: +SKIP
-        '05.ipynb'
-    """
-    notebook, out = Path(notebook), Path(out)
-    jupyter_client, nbclient, nbformat = _notebook_tools()
-    if not notebook.is_file():
-        raise FileNotFoundError(f"There is no notebook at {notebook}.")
-    if out.resolve() == notebook.resolve():
-        raise ValueError(f"out must differ from the notebook it is made from. Received: {out}.")
-
-    document = nbformat.read(notebook, as_version=4)
-    for cell in document.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    code_cells = [index for index, cell in enumerate(document.cells) if cell.cell_type == "code"]
-    watch = _Watch()
-    manager = jupyter_client.AsyncKernelManager(kernel_name="python3")
-    manager.kernel_spec.argv = [sys.executable, "-m", "ipykernel_launcher", "--log-level=ERROR"]
-    manager.kernel_spec.argv += ["-f", "{connection_file}"]
-    bar = tqdm(
-        total=len(code_cells), desc=notebook.stem, unit="cell", disable=None if progress else True
-    )
-    client = nbclient.NotebookClient(
-        document,
-        km=manager,
-        timeout=timeout,
-        record_timing=False,
-        resources={"metadata": {"path": str(cwd or notebook.parent)}},
-        on_cell_start=watch.start,
-        on_cell_executed=lambda **event: watch.finish(manager, bar, **event),
-    )
-    started = time.perf_counter()
-    with bar:
-        try:
-            client.execute(
-                cleanup_kc=True,
-                env={**os.environ, **KERNEL_ENVIRONMENT, **(env or {})},
-            )
-        except (
-            nbclient.exceptions.CellExecutionError,
-            nbclient.exceptions.CellTimeoutError,
-            nbclient.exceptions.DeadKernelError,
-        ) as error:
-            _write(document, out)
-            raise ChapterError(
-                _failure(notebook.name, document, code_cells, watch.cell, error, timeout, out)
-            ) from error
-    _write(document, out)
-    slowest = max(watch.seconds, key=lambda cell: watch.seconds[cell], default=0)
-    return ExecutedChapter(
-        name=notebook.stem,
-        path=out,
-        seconds=time.perf_counter() - started,
-        peak_memory_mb=watch.peak_memory_mb,
-        slowest_cell=slowest,
-        slowest_cell_seconds=watch.seconds.get(slowest, 0.0),
-    )
 
 
 def execute_book(
@@ -215,92 +85,6 @@ def execute_book(
     return done
 
 
-class _Watch:
-    """Collects, cell by cell, which cell runs, how long it took and the kernel's memory."""
-
-    def __init__(self) -> None:
-        self.cell = -1
-        self.seconds: dict[int, float] = {}
-        self.peak_memory_mb = 0.0
-        self._started = 0.0
-
-    def start(self, *, cell: Any, cell_index: int) -> None:
-        """Note that a cell starts."""
-        self.cell, self._started = cell_index, time.perf_counter()
-
-    def finish(self, manager: Any, bar: tqdm, *, cell_index: int, **_: Any) -> None:
-        """Note that a cell has ended."""
-        self.seconds[cell_index] = time.perf_counter() - self._started
-        self.peak_memory_mb = max(self.peak_memory_mb, _resident_mb(manager.provisioner.pid))
-        bar.update()
-
-
-def _resident_mb(pid: int) -> float:
-    """Return the peak resident memory of a process in MiB (the present one where no peak is kept)."""
-    status = Path(f"/proc/{pid}/status")
-    if status.exists():
-        peak = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-        return int(peak[0].split()[1]) / 1024 if peak else 0.0
-    import psutil
-
-    return float(psutil.Process(pid).memory_info().rss) / 2**20
-
-
-def _notebook_tools() -> tuple[Any, Any, Any]:
-    """Import what executes notebooks, or say how to install it."""
-    try:
-        import ipykernel  # noqa: F401  (the kernel itself)
-        import jupyter_client
-        import nbclient
-        import nbformat
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"Executing a chapter needs the package {error.name!r}, which is not installed. "
-            'Install what the book needs with: pip install "tlhelpers[book]"',
-            name=error.name,
-        ) from error
-    return jupyter_client, nbclient, nbformat
-
-
-def _write(document: "nbformat.NotebookNode", out: Path) -> None:
-    """Write a notebook whole or not at all."""
-    import nbformat
-
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.{os.getpid()}")
-    nbformat.write(document, part)
-    os.replace(part, out)
-
-
-def _failure(
-    name: str,
-    document: "nbformat.NotebookNode",
-    code_cells: list[int],
-    index: int,
-    error: Exception,
-    timeout: int,
-    out: Path,
-) -> str:
-    """Say which chapter and cell failed, and why, in a few lines."""
-    if index not in code_cells:
-        return f"{name}: the kernel stopped before the first cell ran ({error})."
-    reason = type(error).__name__
-    if reason == "CellExecutionError":
-        reason = f"{getattr(error, 'ename', '')}: {getattr(error, 'evalue', '')}"
-    elif reason == "CellTimeoutError":
-        reason = f"it was still running after {timeout} seconds"
-    elif reason == "DeadKernelError":
-        reason = "the kernel stopped (out of memory, or interrupted)"
-    source = document.cells[index].source.strip().splitlines()
-    shown = "\n".join(f"    {line}" for line in source[:8])
-    more = "\n    ..." if len(source) > 8 else ""
-    return (
-        f"{name}: cell {index + 1} of {len(document.cells)} "
-        f"(code cell {code_cells.index(index) + 1} of {len(code_cells)}) failed: {reason}\n"
-        f"{shown}{more}\n  The notebook up to this cell, with the traceback, is {out}"
-    )
-
-
 def _line(done: ExecutedChapter) -> str:
     """Describe an executed chapter in one line."""
     return (
@@ -323,6 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ChapterError, FileNotFoundError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted: the book in its folder is as it was.", file=sys.stderr)
+        return 130
     slowest = sorted(done, key=lambda entry: -entry.seconds)[:5]
     print(
         f"Executed {len(done)} chapters in {sum(entry.seconds for entry in done):.0f} s.", end=" "

@@ -1,6 +1,5 @@
 """CIFAR-10 from Keras's loader, or from an archive of image files such as a mirror holds."""
 
-import contextlib
 import functools
 import io
 import os
@@ -82,21 +81,27 @@ def load_archive(archive: Path) -> tuple[dict[str, np.ndarray], bool]:
     Example:
         >>> arrays, is_jpeg = load_archive(fetch("cifar10.zip"))  # doctest: +SKIP
     """
+    from filelock import FileLock
+
     key = digest_of(archive).removeprefix("sha256:")[:12]
     folder = cache_folder() / "decoded" / f"cifar10-{key}"
     with zipfile.ZipFile(archive) as zipped:
         members = sorted(name for name in zipped.namelist() if not name.endswith("/"))
         is_jpeg = any(name.lower().endswith((".jpg", ".jpeg")) for name in members)
-        if not folder.is_dir():
-            _decode_into(folder, zipped, members)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f".{folder.name}.lock"):
+            if not folder.is_dir():
+                _decode_into(folder, zipped, members)
     names = [f"{part}_{what}" for part in ("train", "test") for what in ("images", "labels")]
     return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}, is_jpeg
 
 
 def _decode_into(folder: Path, zipped: zipfile.ZipFile, members: list[str]) -> None:
     """Write the decoded arrays of an archive ``…/{train,test}/<class>/<file>`` to a folder."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".decoding-"))
+    part = folder.parent / f".{folder.name}.part"
+    # A killed process may have left one.
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
     try:
         for split in ("train", "test"):
             names = [name for name in members if PurePosixPath(name).parts[-3:-2] == (split,)]
@@ -111,9 +116,7 @@ def _decode_into(folder: Path, zipped: zipfile.ZipFile, members: list[str]) -> N
             images = in_threads(functools.partial(read_image, image_size=32), files)
             np.save(part / f"{split}_images.npy", np.stack(images))
             np.save(part / f"{split}_labels.npy", labels)
-        # Another process may have been first; its result is the same.
-        with contextlib.suppress(OSError):
-            os.replace(part, folder)
+        os.replace(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

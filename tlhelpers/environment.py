@@ -173,7 +173,7 @@ def jit_compile() -> bool | str:
 
 
 @contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """Hold back what C++ code writes to the error stream, and show it if the block fails.
 
     TensorFlow 2.21 logs its start before it has read ``TF_CPP_MIN_LOG_LEVEL``, so only the file
@@ -211,12 +211,12 @@ def _grow_gpu_memory() -> None:
             ) from None
 
 
-def _describe_device() -> tuple[str, float]:
+def describe_device() -> tuple[str, float]:
     """Return the computing device's name and its CUDA compute capability (0 without one)."""
     import keras
 
     if not has_gpu():
-        return f"CPU, {_usable_cores()} cores", 0.0
+        return f"CPU, {usable_cores()} cores", 0.0
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -233,7 +233,7 @@ def _describe_device() -> tuple[str, float]:
     return "GPU", 0.0
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Count the processors this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -291,7 +291,7 @@ def setup(
         if tier is not None
         else check_tier(os.environ.get("TLH_TIER") or "embedded")
     )
-    with _quiet_stderr():
+    with quiet_stderr():
         import keras
 
         backend = keras.backend.backend()
@@ -301,7 +301,7 @@ def setup(
             absl.logging.set_verbosity(absl.logging.ERROR)
             logging.getLogger("tensorflow").setLevel(logging.ERROR)
             _grow_gpu_memory()
-        device, compute_capability = _describe_device()
+        device, compute_capability = describe_device()
     policy = precision or _choose_precision(compute_capability)
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(seed)

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlhelpers.catalogue import FILES, RemoteFile
 from tlhelpers.environment import cache_folder
 
 if TYPE_CHECKING:
     import requests
 
-_APPLICATIONS = "https://storage.googleapis.com/tensorflow/keras-applications"
-_DATA = "https://storage.googleapis.com/mledu-datasets"
 _SUMS = "SHA256SUMS"
 
 
@@ -26,127 +25,20 @@ class DownloadError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class RemoteFile:
-    """A file that is fetched when it is first needed.
-
-    Args:
-        name: Base name, in the cache and in a mirror.
-        url: The publisher's address, or None where only a mirror has the file.
-        digest: The published digest, ``"sha256:…"`` or ``"md5:…"``. None where the
-            publisher gives none: then the digest of the first download is kept beside
-            the file, and the file is held to it from then on.
-        megabytes: Size in 10⁶ bytes.
-        licence: The licence or terms.
-        what: What it holds, in a few words.
-
-    Example:
-        >>> FILES["mnist.npz"].megabytes
-        11.5
-    """
-
-    name: str
-    url: str | None
-    digest: str | None
-    megabytes: float
-    licence: str
-    what: str
-
-
-# Weights: addresses and digests as in keras.applications (Keras 3.15), which has none for
-# MobileNetV2. MNIST: as in keras.datasets.mnist.
-FILES: dict[str, RemoteFile] = {
-    file.name: file
-    for file in (
-        RemoteFile(
-            "cats_and_dogs_filtered.zip",
-            f"{_DATA}/cats_and_dogs_filtered.zip",
-            None,
-            68.6,
-            "no open licence: Asirra photographs (Petfinder.com, Microsoft), for research",
-            "3,000 photographs of cats and dogs",
-        ),
-        RemoteFile(
-            "cifar10.zip",
-            None,
-            None,
-            140.0,
-            "none stated; cite Krizhevsky (2009)",
-            "CIFAR-10 as folders of image files",
-        ),
-        RemoteFile(
-            "mnist.npz",
-            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz",
-            "sha256:731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1",
-            11.5,
-            "CC BY-SA 3.0",
-            "MNIST digits as arrays",
-        ),
-        RemoteFile(
-            "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            f"{_APPLICATIONS}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            "md5:6d6bbae143d832006294945121d1f1fc",
-            58.9,
-            "CC BY 4.0 (Visual Geometry Group, Oxford)",
-            "ImageNet weights of VGG16 without its top",
-        ),
-        RemoteFile(
-            "vgg16_imagenet_blocks1-3.h5",
-            None,
-            None,
-            7.0,
-            "CC BY 4.0 (Visual Geometry Group, Oxford)",
-            "ImageNet weights of VGG16 up to block3_pool",
-        ),
-        RemoteFile(
-            "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
-            f"{_APPLICATIONS}/mobilenet_v2/"
-            "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
-            None,
-            9.4,
-            "Apache 2.0",
-            "ImageNet weights of MobileNetV2 (224 px) without its top",
-        ),
-        RemoteFile(
-            "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            f"{_APPLICATIONS}/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            "md5:4d473c1dd8becc155b73f8504c6f6626",
-            94.8,
-            "MIT",
-            "ImageNet weights of ResNet50 without its top",
-        ),
-        RemoteFile(
-            "efficientnetv2-b0_notop.h5",
-            f"{_APPLICATIONS}/efficientnet_v2/efficientnetv2-b0_notop.h5",
-            "md5:893217f2bb855e2983157299931e43ff",
-            24.3,
-            "Apache 2.0",
-            "ImageNet weights of EfficientNetV2-B0 without its top",
-        ),
-        RemoteFile(
-            "convnext_tiny_notop.h5",
-            f"{_APPLICATIONS}/convnext/convnext_tiny_notop.h5",
-            "sha256:d547c096cabd03329d7be5562c5e14798aa39ed24b474157cef5e85ab9e49ef1",
-            111.7,
-            "MIT",
-            "ImageNet weights of ConvNeXt-Tiny without its top",
-        ),
-    )
-}
-
-
-@dataclass(frozen=True)
 class Fetched:
     """What :func:`fetch_all` did about one file.
 
     Args:
         name: Base name of the file.
-        status: "fetched", "already there", "made", or "failed: …" with the reason.
-        bytes: Size of the file, 0 where it is missing.
+        status: "fetched", "already there", "made", or "failed".
+        bytes: Size of the file, 0 where it failed.
+        reason: Why it failed. Defaults to "".
     """
 
     name: str
     status: str
     bytes: int
+    reason: str = ""
 
 
 def mirror() -> str | None:
@@ -217,7 +109,7 @@ def fetch_all(folder: str | Path, names: Iterable[str] | None = None) -> list[Fe
     """Make a mirror: put files into a folder and list their digests in ``SHA256SUMS``.
 
     Files that are there and right are left alone, so a run that was interrupted can be
-    repeated. A file that fails does not stop the others.
+    repeated. A file that fails is reported and does not stop the others.
 
     Args:
         folder: The mirror to make or complete.
@@ -338,12 +230,13 @@ def _retrieve(url: str, path: Path, digest: str | None) -> None:
     import requests
 
     pooch.get_logger().setLevel("WARNING")
+    beside = path.parent / f".{path.name}.part"
     print(f"Fetching {path.name} from {url}")
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as beside:
-            downloader = pooch.HTTPDownloader(progressbar=True)
-            part = pooch.retrieve(url, digest, path.name, beside, downloader=downloader)
-            os.replace(part, path)
+        # What a killed process left behind is in the way of nobody, and is removed.
+        shutil.rmtree(beside, ignore_errors=True)
+        downloader = pooch.HTTPDownloader(progressbar=True)
+        os.replace(pooch.retrieve(url, digest, path.name, beside, downloader=downloader), path)
     except requests.RequestException as error:
         raise _failure(path.name, url, _network_reason(error)) from None
     except ValueError:
@@ -351,6 +244,8 @@ def _retrieve(url: str, path: Path, digest: str | None) -> None:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise _failure(path.name, url, f"{reason}, in {path.parent}") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _network_reason(error: "requests.RequestException") -> str:
@@ -438,7 +333,8 @@ def _add_to_mirror(name: str, folder: Path) -> Fetched:
         else:
             fetch(name, to=folder)
     except (DownloadError, OSError) as error:
-        return Fetched(name, f"failed: {error}", 0)
+        print(error)
+        return Fetched(name, "failed", 0, str(error))
     listed[name] = digest_of(path).removeprefix("sha256:")
     write_text(sums, "".join(f"{listed[key]}  {key}\n" for key in sorted(listed)))
     with contextlib.suppress(OSError):

@@ -173,7 +173,7 @@ def _photos_below(folder: Path, split: str) -> tuple[list[_Photo], list[tuple[Pa
     if not classes:
         raise ValueError(
             f"{folder} must hold one folder per class, with the images inside. "
-            f"Received: {len(entries)} files and no folder."
+            f"Received: {len(entries)} {'file' if len(entries) == 1 else 'files'} and no folder."
         )
     for entry in entries:
         if entry in classes:
@@ -292,14 +292,19 @@ def _report_copies(
     leaked = [group for group, names in splits_with.items() if len(names) > 1]
     if leaked:
         notes.append(
-            f"{len(leaked)} images lie in more than one split, which flatters the result: "
+            f"{_images_lie(leaked)} in more than one split, which flatters the result: "
             f"{name_first(leaked)}"
         )
     torn = [
         group for group, rows in rows_with.items() if len(set(everything.labels[rows].tolist())) > 1
     ]
     if torn:
-        notes.append(f"{len(torn)} images lie in more than one class: {name_first(torn)}")
+        notes.append(f"{_images_lie(torn)} in more than one class: {name_first(torn)}")
     for note in notes:
         print(f"{root.name}: {note}.")
     return "; ".join(notes)
+
+
+def _images_lie(groups: list[int]) -> str:
+    """Write how many images the rest of a sentence is about."""
+    return "1 image lies" if len(groups) == 1 else f"{len(groups)} images lie"

@@ -15,8 +15,10 @@ import json
 import os
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +27,27 @@ from tlhelpers.worlds.formulas import CLASS_NAMES, HEADS, formulas
 
 SIZE = 64
 HELD_OUT_SEED = 1_000_003
+
+
+class Task(NamedTuple):
+    """One head: its name, the column of its labels, how many classes, and where it looks."""
+
+    name: str
+    column: int
+    classes: int
+    stage: str
+
+
+# Surfaces are finer than forms, so their head looks one block earlier; the form's second
+# head there lets the gradient reach the early layers (deep supervision).
+TASKS = (
+    Task("form", 0, len(CLASS_NAMES), "block5_pool"),
+    Task("form_early", 0, len(CLASS_NAMES), "block4_pool"),
+    *(
+        Task(name, k, count, "block4_pool" if name == "texture" else "block5_pool")
+        for k, (name, count) in enumerate(HEADS.items(), start=1)
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +105,7 @@ class Trainer:
     """The network with its heads, the optimiser, and one update as a compiled graph."""
 
     def __init__(self, settings: Settings):
+        """Build everything with the settings' seed."""
         import keras
         import tensorflow as tf
 
@@ -93,10 +117,7 @@ class Trainer:
         keras.utils.set_random_seed(settings.seed)
         self.settings = settings
         self.trunk = build_vgg16_mini(SIZE, seed=settings.seed)
-        self.heads = [
-            keras.layers.Dense(count, dtype="float32", name=name)
-            for name, count in {"form": len(CLASS_NAMES), **HEADS}.items()
-        ]
+        self.heads = [keras.layers.Dense(h.classes, dtype="float32", name=h.name) for h in TASKS]
         for head in self.heads:
             head.build((None, 128))
         keras.mixed_precision.set_global_policy("float32")
@@ -129,10 +150,7 @@ class Trainer:
             x = layer(x)
             if layer.name in ("block4_pool", "block5_pool"):
                 features[layer.name] = keras.ops.cast(keras.ops.mean(x, axis=(1, 2)), "float32")
-        deep = [head(features["block5_pool"]) for head in self.heads]
-        # Surfaces are finer than forms: that head looks one block earlier.
-        deep[1] = self.heads[1](features["block4_pool"])
-        return deep
+        return [head(features[task.stage]) for head, task in zip(self.heads, TASKS, strict=True)]
 
     def _update(self, images, labels):
         """One AdamW step; returns the loss."""
@@ -141,15 +159,15 @@ class Trainer:
 
         with tf.GradientTape() as tape:
             loss = 0.0
-            for k, logits in enumerate(self._logits(images)):
-                wanted = labels[:, k]
+            for task, logits in zip(TASKS, self._logits(images), strict=True):
+                wanted = labels[:, task.column]
                 present = keras.ops.cast(wanted >= 0, "float32")
                 count = logits.shape[-1]
                 target = keras.ops.one_hot(keras.ops.maximum(wanted, 0), count)
                 target = target * (1 - self.settings.smoothing) + self.settings.smoothing / count
                 each = -keras.ops.sum(target * keras.ops.log_softmax(logits), axis=-1)
                 mean = keras.ops.sum(each * present) / (keras.ops.sum(present) + 1e-6)
-                loss += mean * (1.0 if k == 0 else self.settings.head_weight)
+                loss += mean * (1.0 if task is TASKS[0] else self.settings.head_weight)
         self.optimizer.apply(tape.gradient(loss, self.variables), self.variables)
         return loss
 
@@ -157,11 +175,30 @@ class Trainer:
         """Share of right answers of each head on the images that have its label."""
         logits = [self.predict(images[k : k + 74]) for k in range(0, len(images), 74)]
         result = {}
-        for k, head in enumerate(self.heads):
+        for k, task in enumerate(TASKS):
             guess = np.concatenate([np.argmax(batch[k], axis=1) for batch in logits])
-            present = labels[:, k] >= 0
-            result[head.name] = float((guess == labels[:, k])[present].mean())
+            wanted = labels[:, task.column]
+            result[task.name] = round(float((guess == wanted)[wanted >= 0].mean()), 4)
         return result
+
+    def standardise(self, images: np.ndarray) -> None:
+        """Scale each channel's initial weights to mean 0 and variance 1 on some images.
+
+        Without BatchNorm, thirteen random layers map all images to nearly the same point
+        and training stays on a plateau; this data-dependent initialisation (Krähenbühl
+        et al. 2016, https://arxiv.org/abs/1511.06856) removes it.
+        """
+        import keras
+
+        x = keras.ops.cast((images.astype(np.float32) - OFFSET) / SCALE, "float32")
+        for layer in self.trunk.layers[1:]:
+            if layer.weights:
+                kernel, bias = (np.asarray(values) for values in layer.get_weights())
+                sums = np.asarray(keras.ops.conv(x, kernel, padding="same")).astype(np.float64)
+                mean, deviation = sums.mean(axis=(0, 1, 2)), sums.std(axis=(0, 1, 2)) + 1e-6
+                kernel, bias = kernel / deviation, -mean / deviation
+                layer.set_weights([kernel.astype(np.float32), bias.astype(np.float32)])
+            x = keras.ops.cast(layer(x), "float32")
 
     def state(self) -> dict[str, np.ndarray]:
         """Every number that a resumed run needs."""
@@ -181,7 +218,9 @@ def augmented(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     columns = np.arange(size) + rng.integers(-6, 7, (n, 1))
     columns = np.where(rng.random((n, 1)) < 0.5, columns, size - 1 - columns)
     rows, columns = rows.clip(0, size - 1), columns.clip(0, size - 1)
-    channels = np.where(rng.random((n, 1)) < 0.3, rng.permuted(np.tile(np.arange(3), (n, 1)), axis=1), np.arange(3))
+    channels = np.where(
+        rng.random((n, 1)) < 0.3, rng.permuted(np.tile(np.arange(3), (n, 1)), axis=1), np.arange(3)
+    )
     batch = images[
         np.arange(n)[:, None, None, None],
         rows[:, :, None, None],
@@ -210,12 +249,13 @@ def write_atomically(path: Path, content: bytes) -> None:
 def npz_bytes(arrays: dict[str, np.ndarray], compressed: bool) -> bytes:
     """An .npz file's content."""
     buffer = io.BytesIO()
-    (np.savez_compressed if compressed else np.savez)(buffer, **arrays)
+    save_arrays: Callable = np.savez_compressed if compressed else np.savez
+    save_arrays(buffer, **arrays)
     return buffer.getvalue()
 
 
 def train(
-    settings: Settings, *, minutes: float | None = None, cache: Path, every: int = 250
+    settings: Settings, *, minutes: float | None = None, cache: Path, every: int = 100
 ) -> tuple[Trainer, dict]:
     """Train, with a checkpoint every `every` steps.
 
@@ -224,14 +264,16 @@ def train(
         minutes: Wall-clock minutes to fit the steps into, by timing the first ones.
             Defaults to None: as many steps as `settings` says.
         cache: Folder for the checkpoint.
-        every: Steps between checkpoints. Defaults to 250.
+        every: Steps between checkpoints. Defaults to 200.
 
     Returns:
         The trainer and a record of the run.
     """
     images, labels = draw_source(settings.images, settings.seed, settings.relatedness)
     if minutes is not None:
-        settings = Settings(**{**asdict(settings), "steps": _steps_in(settings, minutes, images, labels)})
+        settings = Settings(
+            **{**asdict(settings), "steps": _steps_in(settings, minutes, images, labels)}
+        )
     key = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode()).hexdigest()[:12]
     checkpoint = cache / f"pretrain-{key}.npz"
     trainer, first, seconds, history = Trainer(settings), 0, 0.0, []
@@ -241,6 +283,8 @@ def train(
         trainer.restore(state)
         first, seconds = int(state["step"]), float(state["seconds"])
         print(f"resuming after {first} of {settings.steps} steps ({checkpoint})", flush=True)
+    else:
+        trainer.standardise(images[:256])
     started, losses = time.perf_counter(), []
     for step in range(first, settings.steps):
         rng = np.random.default_rng([settings.seed, step])
@@ -249,12 +293,17 @@ def train(
         if (step + 1) % every == 0 or step + 1 == settings.steps:
             spent = seconds + time.perf_counter() - started
             history.append({"step": step + 1, "loss": round(float(np.mean(losses)), 4)})
-            print(f"step {step + 1} of {settings.steps}: loss {np.mean(losses):.3f}, {spent:.0f} s", flush=True)
+            print(
+                f"step {step + 1} of {settings.steps}: loss {np.mean(losses):.3f}, {spent:.0f} s",
+                flush=True,
+            )
             losses = []
             state = {**trainer.state(), "step": np.array(step + 1), "seconds": np.array(spent)}
             write_atomically(checkpoint, npz_bytes(state, compressed=False))
     seconds += time.perf_counter() - started
-    held_images, held_labels = draw_source(settings.held_out, settings.seed + HELD_OUT_SEED, settings.relatedness)
+    held_images, held_labels = draw_source(
+        settings.held_out, settings.seed + HELD_OUT_SEED, settings.relatedness
+    )
     record = {
         "settings": asdict(settings),
         "seconds": round(seconds, 1),
@@ -330,7 +379,9 @@ def main(arguments: list[str] | None = None) -> None:
         from tlhelpers.environment import cache_folder
 
         chosen.cache = cache_folder()
-    bfloat16 = chosen.precision == "bfloat16" or (chosen.precision == "auto" and has_fast_bfloat16())
+    bfloat16 = chosen.precision == "bfloat16" or (
+        chosen.precision == "auto" and has_fast_bfloat16()
+    )
     settings = Settings(
         seed=chosen.seed,
         images=chosen.images,

@@ -17,15 +17,25 @@ def _room(canvas: Canvas, draws: Draws, rows: np.ndarray) -> None:
     """A wall with wallpaper, a floor with boards, a picture or a window."""
     x, y = canvas.grid()
     wall = colours(draws, 0.25, 0.95)
-    paper = stripes(x, y, draws.pick(np.array([0.0, 0.25, 0.1], F32)), draws.uniform(2, 6), draws.unit())
+    paper = stripes(
+        x, y, draws.pick(np.array([0.0, 0.25, 0.1], F32)), draws.uniform(2, 6), draws.unit()
+    )
     strength = draws.uniform(0.0, 0.16)
     canvas.pixels[:] = (wall[:, :, None, None] - (as_field(strength) * paper)[:, None]).clip(0, 1)
     frame = Frame.place(canvas.n, draws.around(0.9), draws.uniform(-0.9, -0.3))
     a, b = draws.uniform(0.2, 0.45), draws.uniform(0.2, 0.4)
     present = draws.chance(0.6).astype(F32)
-    canvas.paint(frame, 0.8, box(a + F32(0.06), b + F32(0.06)), colours(draws, 0.1, 0.9), opacity=present)
+    canvas.paint(
+        frame, 0.8, box(a + F32(0.06), b + F32(0.06)), colours(draws, 0.1, 0.9), opacity=present
+    )
     view = colours(draws, 0.4, 1.0)
-    canvas.paint(frame, 0.8, box(a, b), lambda u, v: mix(np.clip(v + F32(0.5), 0, 1), view, view * F32(0.6)), opacity=present)
+    canvas.paint(
+        frame,
+        0.8,
+        box(a, b),
+        lambda u, v: mix(np.clip(v + F32(0.5), 0, 1), view, view * F32(0.6)),
+        opacity=present,
+    )
     horizon = draws.uniform(0.15, 0.7)
     floor = colours(draws, 0.15, 0.8) * np.array([1.0, 0.85, 0.7], F32)
     boards = stripes(x, y, draws.around(0.05), draws.uniform(1.5, 4), draws.unit(), 4.0)
@@ -37,17 +47,30 @@ def _room(canvas: Canvas, draws: Draws, rows: np.ndarray) -> None:
 def _garden(canvas: Canvas, draws: Draws, rows: np.ndarray) -> None:
     """Sky, hills, grass with flowers."""
     x, y = canvas.grid()
-    sky = np.stack([draws.uniform(0.45, 0.85), draws.uniform(0.6, 0.9), draws.uniform(0.75, 1.0)], 1)
-    canvas.pixels[:] = mix(np.clip(F32(0.6) + F32(0.5) * y, 0, 1) + 0 * x, sky, sky * F32(0.4) + F32(0.6))
+    sky = np.stack(
+        [draws.uniform(0.45, 0.85), draws.uniform(0.6, 0.9), draws.uniform(0.75, 1.0)], 1
+    )
+    canvas.pixels[:] = mix(
+        np.clip(F32(0.6) + F32(0.5) * y, 0, 1) + 0 * x, sky, sky * F32(0.4) + F32(0.6)
+    )
     for depth in range(2):
         level = draws.uniform(-0.5, 0.1) + F32(0.3 * depth)
         height, phase = draws.uniform(0.05, 0.2), draws.unit()
-        edge = as_field(level) + as_field(height) * sine(x * as_field(draws.uniform(0.3, 0.9)) + as_field(phase))
-        green = np.stack([draws.uniform(0.2, 0.6), draws.uniform(0.45, 0.8), draws.uniform(0.15, 0.4)], 1)
+        edge = as_field(level) + as_field(height) * sine(
+            x * as_field(draws.uniform(0.3, 0.9)) + as_field(phase)
+        )
+        green = np.stack(
+            [draws.uniform(0.2, 0.6), draws.uniform(0.45, 0.8), draws.uniform(0.15, 0.4)], 1
+        )
         blades = noise("grain", x, y * F32(0.3), F32(0.4), draws.unit(), draws.unit())
-        canvas.blend(np.clip((y - edge) / canvas.pixel, 0, 1), mix(blades * F32(0.35), green, green * F32(0.3)))
+        canvas.blend(
+            np.clip((y - edge) / canvas.pixel, 0, 1),
+            mix(blades * F32(0.35), green, green * F32(0.3)),
+        )
     for _ in range(6):
-        frame = Frame.place(canvas.n, draws.uniform(-1, 1), draws.uniform(0.1, 0.95), 0.0, draws.uniform(0.03, 0.08))
+        frame = Frame.place(
+            canvas.n, draws.uniform(-1, 1), draws.uniform(0.1, 0.95), 0.0, draws.uniform(0.03, 0.08)
+        )
         canvas.paint(frame, 1.2, circle(1.0), colours(draws, 0.4, 1.0), opacity=draws.chance(0.6))
 
 
@@ -87,7 +110,14 @@ def _lights(canvas: Canvas, draws: Draws, rows: np.ndarray) -> None:
     for _ in range(7):
         size = draws.uniform(0.12, 0.4)
         frame = Frame.place(canvas.n, draws.uniform(-1, 1), draws.uniform(-1, 1), 0.0, size)
-        canvas.paint(frame, 1.3, circle(1.0), colours(draws, 0.2, 1.0), opacity=draws.uniform(0.2, 0.8), soft=0.25)
+        canvas.paint(
+            frame,
+            1.3,
+            circle(1.0),
+            colours(draws, 0.2, 1.0),
+            opacity=draws.uniform(0.2, 0.8),
+            soft=0.25,
+        )
 
 
 _PAINTERS = (_room, _garden, _gradient, _pattern, _clouds, _lights)
@@ -109,13 +139,17 @@ def paint_occlusion(canvas: Canvas, draws: Draws, probability: float) -> np.ndar
 
 def _plant(canvas: Canvas, draws: Draws, rows: np.ndarray) -> None:
     """Long leaves rising from below, at one side."""
-    green = np.stack([draws.uniform(0.1, 0.4), draws.uniform(0.35, 0.7), draws.uniform(0.1, 0.3)], 1)
+    green = np.stack(
+        [draws.uniform(0.1, 0.4), draws.uniform(0.35, 0.7), draws.uniform(0.1, 0.3)], 1
+    )
     side = draws.sign() * draws.uniform(0.35, 0.9)
     for k in range(4):
         x, lean = side + draws.around(0.35), draws.around(0.4)
         frame = Frame.place(canvas.n, x, 1.05)
         top = -draws.uniform(0.5, 1.2)
-        blade = curve([(0 * x, 0 * x), (lean * F32(0.3), top * F32(0.6)), (lean, top)], F32(0.075), F32(0.01))
+        blade = curve(
+            [(0 * x, 0 * x), (lean * F32(0.3), top * F32(0.6)), (lean, top)], F32(0.075), F32(0.01)
+        )
         canvas.paint(frame, 1.35, blade, green * F32(0.7 + 0.15 * k), rim=0.4, rim_width=0.06)
 
 

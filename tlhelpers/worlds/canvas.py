@@ -88,6 +88,7 @@ class Canvas:
     """A batch of images being painted: `pixels`, float32 `[n, 3, size, size]`, 0 to 1."""
 
     def __init__(self, pixels: np.ndarray):
+        """Paint on these pixels, in place."""
         self.pixels = pixels
         self.n, _, self.size, _ = pixels.shape
         self.pixel = F32(2.0 / self.size)

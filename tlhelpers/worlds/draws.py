@@ -38,6 +38,7 @@ class Draws:
     """
 
     def __init__(self, world: str, seed: int, images: np.ndarray):
+        """Key each image; see the class."""
         self.images = np.asarray(images, np.uint64)
         world_key = _mix(np.array([zlib.crc32(world.encode())], np.uint64))
         seed_key = _mix(np.array([seed], np.uint64) + world_key)
@@ -45,6 +46,7 @@ class Draws:
         self._count = 0
 
     def __len__(self) -> int:
+        """Give the number of images."""
         return len(self._keys)
 
     def rows(self, index: np.ndarray) -> Draws:

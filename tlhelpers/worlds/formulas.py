@@ -103,7 +103,8 @@ def formulas(
 class Surface:
     """The surfaces of a batch of forms: one of 24 textures, colours, and shading."""
 
-    def __init__(self, draws: Draws, n: int):
+    def __init__(self, draws: Draws):
+        """Draw a surface for each form."""
         self.texture = draws.integer(TEXTURES)
         self.first = colours(draws, 0.05, 1.0)
         strength = draws.uniform(0.35, 0.75)[:, None]
@@ -123,13 +124,15 @@ class Surface:
     def ink(self) -> Ink:
         """The surface as a function of the form's (u, v)."""
         pattern, fineness, sharp = self.texture % 4, self.texture // 4 % 3, self.texture // 12
-        scale = F32([0.9, 1.6, 2.8])[fineness] * self.jitter
-        hard = as_field(F32([1.0, 6.0])[sharp])
+        scale = np.array([0.9, 1.6, 2.8], F32)[fineness] * self.jitter
+        hard = as_field(np.array([1.0, 6.0], F32)[sharp])
 
         def ink(u, v):
             wave = stripes(u, v, self.turns, scale, self.phase, 1.0) - F32(0.5)
             cross = stripes(u, v, self.turns + F32(0.25), scale, self.other_phase, 1.0) - F32(0.5)
-            blobs = noise("blobs", u, v, scale * F32(0.045), self.phase, self.other_phase) - F32(0.5)
+            blobs = noise("blobs", u, v, scale * F32(0.045), self.phase, self.other_phase) - F32(
+                0.5
+            )
             cloud = noise("cloud", u, v, scale * F32(0.12), self.phase, self.other_phase) - F32(0.5)
             value = np.where(as_field(pattern) == 0, wave, F32(4.0) * wave * cross)
             value = np.where(as_field(pattern) == 2, blobs, value)
@@ -146,16 +149,24 @@ def _scene(canvas: Canvas, draws: Draws, labels: np.ndarray, difficulty: float) 
     """A background, clutter, a form, something in front, and light."""
     background = paint_backdrop(canvas, draws)
     woven = np.where(draws.chance(0.3), 0, -1)
-    canvas.split(draws, woven, [lambda part, own, rows: grating_texture(part, own, own.integer(60), 60)])
+    canvas.split(
+        draws, woven, [lambda part, own, rows: grating_texture(part, own, own.integer(60), 60)]
+    )
     for _ in range(2):
-        frame = Frame.place(canvas.n, draws.uniform(-1, 1), draws.uniform(-1, 1), draws.unit(), draws.uniform(0.05, 0.25))
+        frame = Frame.place(
+            canvas.n,
+            draws.uniform(-1, 1),
+            draws.uniform(-1, 1),
+            draws.unit(),
+            draws.uniform(0.05, 0.25),
+        )
         shape = box(1.0, draws.uniform(0.3, 1.0)), circle(1.0)
         canvas.paint(frame, 1.4, shape[0], colours(draws), opacity=draws.chance(0.4), rim=0.2)
     size = F32(0.46) * (F32(1.0) + draws.around(0.2 + 0.5 * difficulty))
     x, y = draws.around(0.1 + 0.6 * difficulty), draws.around(0.1 + 0.6 * difficulty)
     turns = draws.around(0.04 + 0.12 * difficulty)
     frame = Frame.place(canvas.n, x, y).at(0, 0, turns, size)
-    surface = Surface(draws, canvas.n)
+    surface = Surface(draws)
     family = np.searchsorted(_STARTS, labels, side="right") - 1
     kinds = labels - _STARTS[family]
     recipe = Draws("contours", 0, np.arange(CONTOURS))
@@ -178,7 +189,9 @@ def _scene(canvas: Canvas, draws: Draws, labels: np.ndarray, difficulty: float) 
     def assembly(part: Canvas, own: Draws, rows: np.ndarray) -> None:
         whole = surface.rows(rows)
         place = frame.rows(rows).at(0, 0, own.unit() * own.chance(0.5), 1.2)
-        paint_assemblies(part, own, place, kinds[rows], lambda some: whole.rows(some).ink(), second[rows])
+        paint_assemblies(
+            part, own, place, kinds[rows], lambda some: whole.rows(some).ink(), second[rows]
+        )
 
     canvas.split(draws, family, (contour, fractal, creature, assembly))
     occlusion = paint_occlusion(canvas, draws, 0.05 + 0.3 * difficulty)

@@ -58,7 +58,9 @@ def attractor(kinds: np.ndarray, draws: Draws, classes: int) -> tuple[np.ndarray
     image = np.arange(n)[:, None]
     us, vs = [], []
     for step in range(STEPS):
-        a, b, c, d, e, f = maps[image, choices.integer(MAPS).reshape(n, PARTICLES)].transpose(2, 0, 1)
+        a, b, c, d, e, f = maps[image, choices.integer(MAPS).reshape(n, PARTICLES)].transpose(
+            2, 0, 1
+        )
         u, v = a * u + b * v + e, c * u + d * v + f
         if step >= SKIPPED:
             us.append(u)
@@ -72,7 +74,9 @@ def _fitted(values: np.ndarray) -> np.ndarray:
     return (values - low) * (F32(2.0) / np.maximum(high - low, F32(1e-3))) - F32(1.0)
 
 
-def paint_fractal(canvas: Canvas, draws: Draws, frame: Frame, kinds: np.ndarray, classes: int, ink: np.ndarray) -> None:
+def paint_fractal(
+    canvas: Canvas, draws: Draws, frame: Frame, kinds: np.ndarray, classes: int, ink: np.ndarray
+) -> None:
     """Paint each image's fractal in its frame.
 
     Args:

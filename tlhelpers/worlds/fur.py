@@ -39,7 +39,7 @@ class Fur:
     """
 
     def __init__(self, draws: Draws):
-        n = len(draws)
+        """Draw a coat for each animal."""
         base = draws.integer(len(FUR_NAMES))
         pattern = draws.integer(len(PATTERNS))
         self.name, self.pattern = np.array(FUR_NAMES)[base], np.array(PATTERNS)[pattern]
@@ -58,23 +58,22 @@ class Fur:
         pale = np.where(self.bib[:, None] > 0, F32(0.85), F32(0.35))
         self.muzzle = self.base + pale * (self.light - self.base)
         self.paw = np.where(self.bib[:, None] > 0, self.light, self.base * F32(0.95))
-        self.inner = np.clip(self.base * F32(0.35) + F32([0.55, 0.33, 0.33]), 0, 1)
+        self.inner = np.clip(self.base * F32(0.35) + np.array([0.55, 0.33, 0.33], F32), 0, 1)
         pink = draws.chance(0.6)[:, None]
-        self.nose = np.where(pink, F32([0.9, 0.5, 0.52]), F32([0.15, 0.1, 0.1]))
-        self.whisker = np.where(brightness[:, None] > 0.55, F32([0.2, 0.18, 0.18]), F32([1, 1, 1]))
+        self.nose = np.where(pink, np.array([0.9, 0.5, 0.52], F32), np.array([0.15, 0.1, 0.1], F32))
+        self.whisker = np.where(
+            brightness[:, None] > 0.55, np.array([0.2, 0.18, 0.18], F32), np.array([1, 1, 1], F32)
+        )
         self.light_u, self.light_v = draws.around(0.16), draws.uniform(-0.16, -0.02)
         self.frequency, self.phase = draws.uniform(1.7, 2.6), draws.unit()
         self.wide, self.corner = draws.uniform(0.1, 0.3), (draws.unit(), draws.unit())
         self.dark_ears = draws.chance(0.5).astype(F32)
-        self._n = n
 
     def rows(self, index: np.ndarray) -> Fur:
         """The coats of some of the animals."""
         part = object.__new__(Fur)
         for key, value in self.__dict__.items():
-            if key == "_n":
-                part._n = len(index)
-            elif key == "corner":
+            if key == "corner":
                 part.corner = (value[0][index], value[1][index])
             else:
                 setattr(part, key, value[index])
@@ -102,7 +101,9 @@ class Fur:
         def colour(u, v):
             p, q = u + F32(u0), v + F32(seed_v)
             blobs = noise("blobs", p, q, F32(0.055), *self.corner)
-            bars = sine(p * F32(0.35) * as_field(self.frequency) + as_field(self.phase) + F32(0.4) * blobs)
+            bars = sine(
+                p * F32(0.35) * as_field(self.frequency) + as_field(self.phase) + F32(0.4) * blobs
+            )
             bars = sine(q * as_field(self.frequency) + F32(0.12) * bars)
             if brow:
                 crown = np.clip(F32(-1.2) - F32(4.0) * v, 0, 1)
@@ -117,7 +118,9 @@ class Fur:
             base, second = self.base[:, :, None, None], self.second[:, :, None, None]
             ink = base + mask[:, None] * (second - base)
             if mask_at is not None:
-                off = np.abs(u - as_field(mask_at)) - as_field(self.wide) * (F32(1.0) + F32(1.4) * np.maximum(v, 0))
+                off = np.abs(u - as_field(mask_at)) - as_field(self.wide) * (
+                    F32(1.0) + F32(1.4) * np.maximum(v, 0)
+                )
                 blaze = np.clip(F32(0.5) - off * F32(9.0), 0, 1) * as_field(self.blaze)
                 ink += blaze[:, None] * (self.light[:, :, None, None] - ink)
             shade = F32(1.0) + as_field(self.light_u) * u + as_field(self.light_v) * v

@@ -7,6 +7,8 @@ where they sit, is random.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from tlhelpers.worlds.canvas import F32, Canvas, Frame, Ink, cosine, sine
@@ -30,15 +32,25 @@ MARKS = ("disc", "slit", "ring", "bars", "chip", "fan", "patch", "dots")
 SOLIDS = ("box", "wedge", "disc", "ring", "half-disc", "cross")
 
 
-def _appendage(kind: int, draws: Draws, canvas: Canvas, frame: Frame, ink: Ink, other: np.ndarray) -> None:
+def _appendage(
+    kind: int, draws: Draws, canvas: Canvas, frame: Frame, ink: Ink, other: np.ndarray
+) -> None:
     """Paint one appendage; its frame's v axis points inwards, its origin is on the rim."""
     size = draws.uniform(0.8, 1.25)
     frame = frame.at(0, 0, draws.around(0.05), size)
     if kind == 0:
-        canvas.paint(frame, 1.1, wedge(draws.uniform(0.3, 0.45), draws.uniform(0.5, 0.85), 0.04), ink, rim=0.4)
+        canvas.paint(
+            frame,
+            1.1,
+            wedge(draws.uniform(0.3, 0.45), draws.uniform(0.5, 0.85), 0.04),
+            ink,
+            rim=0.4,
+        )
         canvas.paint(frame, 0.8, wedge(0.2, 0.45), other, opacity=draws.chance(0.5), soft=0.05)
     elif kind == 1:
-        canvas.paint(frame, 1.4, wedge(draws.uniform(0.12, 0.2), draws.uniform(0.9, 1.2), 0.02), ink, rim=0.3)
+        canvas.paint(
+            frame, 1.4, wedge(draws.uniform(0.12, 0.2), draws.uniform(0.9, 1.2), 0.02), ink, rim=0.3
+        )
     elif kind == 2:
         hang = draws.uniform(0.5, 0.75)
         bend = frame.at(0, 0, draws.sign() * draws.uniform(0.2, 0.42))
@@ -62,7 +74,9 @@ def _appendage(kind: int, draws: Draws, canvas: Canvas, frame: Frame, ink: Ink, 
         canvas.paint(frame, 1.2, ellipse(0.26, 0.16, 0.0, -0.75), other, rim=0.4)
 
 
-def _mark(kind: int, draws: Draws, canvas: Canvas, frame: Frame, dark: np.ndarray, pale: np.ndarray) -> None:
+def _mark(
+    kind: int, draws: Draws, canvas: Canvas, frame: Frame, dark: np.ndarray, pale: np.ndarray
+) -> None:
     """Paint one mark on a body, about 0.3 units wide."""
     frame = frame.at(0, 0, draws.around(0.06), draws.uniform(0.8, 1.3))
     if kind == 0:
@@ -86,11 +100,15 @@ def _mark(kind: int, draws: Draws, canvas: Canvas, frame: Frame, dark: np.ndarra
         canvas.paint(frame, 0.55, ellipse(0.45, 0.35), pale, rim=0.35)
         canvas.paint(frame.at(0.0, -0.14), 0.3, ellipse(0.2, 0.13), dark)
     else:
-        spots = [circle(0.08, u, v) for u, v in ((-0.2, -0.1), (0.18, -0.16), (0.0, 0.16), (0.28, 0.14))]
+        spots = [
+            circle(0.08, u, v) for u, v in ((-0.2, -0.1), (0.18, -0.16), (0.0, 0.16), (0.28, 0.14))
+        ]
         canvas.paint(frame, 0.5, union(*spots), dark)
 
 
-def paint_creatures(canvas: Canvas, draws: Draws, frame: Frame, kinds: np.ndarray, ink: Ink) -> None:
+def paint_creatures(
+    canvas: Canvas, draws: Draws, frame: Frame, kinds: np.ndarray, ink: Ink
+) -> None:
     """Paint blobs with one to five appendages of a kind and one to four marks of a kind.
 
     Args:
@@ -100,9 +118,10 @@ def paint_creatures(canvas: Canvas, draws: Draws, frame: Frame, kinds: np.ndarra
         kinds: int array `[n]`, 8 * appendage + mark.
         ink: Ink of the bodies.
     """
-    n = canvas.n
     main, other = colours(draws, 0.05, 1.0), colours(draws, 0.05, 1.0)
-    dark = np.where(draws.chance(0.75)[:, None], colours(draws, 0.0, 0.25), colours(draws, 0.75, 1.0))
+    dark = np.where(
+        draws.chance(0.75)[:, None], colours(draws, 0.0, 0.25), colours(draws, 0.75, 1.0)
+    )
     pale = colours(draws, 0.45, 1.0)
     squash = draws.uniform(0.75, 1.0)
     amplitudes = np.stack([draws.around(0.1) for _ in range(3)], 1)
@@ -124,7 +143,9 @@ def paint_creatures(canvas: Canvas, draws: Draws, frame: Frame, kinds: np.ndarra
             canvas.split(draws, shown, painters)
 
     appendages(0.0)
-    canvas.paint(frame, 1.45, lambda u, v: blob(u, v * (F32(1.0) / squash[:, None, None])), ink, rim=0.35)
+    canvas.paint(
+        frame, 1.45, lambda u, v: blob(u, v * (F32(1.0) / squash[:, None, None])), ink, rim=0.35
+    )
     appendages(1.0)
     marks = draws.integer(3) + 1
     u, v = draws.around(0.35), draws.around(0.4)
@@ -139,7 +160,6 @@ def paint_creatures(canvas: Canvas, draws: Draws, frame: Frame, kinds: np.ndarra
             for m in range(len(MARKS))
         ]
         canvas.split(draws, shown, painters)
-    del n
 
 
 def _solid(kind: int, draws: Draws):
@@ -162,7 +182,12 @@ def _solid(kind: int, draws: Draws):
 
 
 def paint_assemblies(
-    canvas: Canvas, draws: Draws, frame: Frame, kinds: np.ndarray, ink: Ink, second: np.ndarray
+    canvas: Canvas,
+    draws: Draws,
+    frame: Frame,
+    kinds: np.ndarray,
+    ink: Callable[[np.ndarray], Ink],
+    second: np.ndarray,
 ) -> None:
     """Paint a large solid with one to three small ones stuck to it in random places.
 

@@ -82,7 +82,8 @@ def curve(points: list, radius, end_radius=None) -> Distance:
     for k in range(steps):
         start = radius + (end_radius - radius) * F32(k / steps)
         stop = radius + (end_radius - radius) * F32((k + 1) / steps)
-        pieces.append(capsule(*points[k], *points[k + 1], start, stop))
+        (u0, v0), (u1, v1) = points[k], points[k + 1]
+        pieces.append(capsule(u0, v0, u1, v1, start, stop))
     return union(*pieces)
 
 

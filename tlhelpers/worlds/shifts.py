@@ -29,7 +29,9 @@ def _box_blur(field: np.ndarray, radius: int) -> np.ndarray:
 
 def _colour(pixels: np.ndarray, draws: Draws) -> np.ndarray:
     """Each image's channels rotated and inverted: hues change, edges stay."""
-    turned = pixels[np.arange(len(pixels))[:, None], (np.arange(3) + 1 + draws.integer(2)[:, None]) % 3]
+    turned = pixels[
+        np.arange(len(pixels))[:, None], (np.arange(3) + 1 + draws.integer(2)[:, None]) % 3
+    ]
     return F32(0.9) - F32(0.8) * turned
 
 

@@ -40,9 +40,11 @@ class World:
     conditions: Conditions
 
     def __len__(self) -> int:
+        """Give the number of images."""
         return len(self.images)
 
     def __repr__(self) -> str:
+        """Name what there is, without the pixels."""
         n, size = self.images.shape[:2]
         return f"World({n} images of {size} px, {len(self.class_names)} classes)"
 
@@ -75,7 +77,9 @@ def check_knobs(
         raise ValueError(f"`shift` must be None or one of {known}. Received: {shift!r}.")
 
 
-def noisy_labels(name: str, seed: int, labels: np.ndarray, classes: int, share: float) -> np.ndarray:
+def noisy_labels(
+    name: str, seed: int, labels: np.ndarray, classes: int, share: float
+) -> np.ndarray:
     """Labels of which about a `share` is replaced by one of the other classes."""
     draws = Draws(name + "/label noise", seed, np.arange(len(labels)))
     wrong = draws.chance(share)

@@ -1,0 +1,175 @@
+"""The command line: ``tlhelpers doctor``, ``fetch``, ``run`` and ``record``."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tlhelpers import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: What follows ``tlhelpers`` on the command line. Defaults to ``sys.argv``.
+
+    Returns:
+        Exit status: 0 where all went well, 1 where something is wrong, 2 for wrong arguments.
+
+    Example:
+        >>> main(["doctor"])  # doctest: +SKIP
+        0
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except KeyboardInterrupt:
+        print("Interrupted. What was finished is kept; the same command goes on from there.")
+        return 130
+    except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
+        print(f"tlhelpers: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Describe the commands and their options."""
+    parser = argparse.ArgumentParser(
+        prog="tlhelpers", description="Tools for the book Transfer Learning in Practice."
+    )
+    parser.add_argument("--version", action="version", version=f"tlhelpers {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    doctor = commands.add_parser("doctor", help="examine this environment; exit 1 if it won't do")
+    doctor.set_defaults(command=_doctor)
+
+    fetch = commands.add_parser("fetch", help="fetch data and weights, to make a classroom mirror")
+    fetch.add_argument("names", nargs="*", help="files to fetch (default: all)")
+    fetch.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder of the mirror")
+    fetch.set_defaults(command=_fetch)
+
+    run = commands.add_parser("run", help="execute a chapter and keep the result")
+    run.add_argument("chapter", help="a chapter's number, such as 05, or its file")
+    run.add_argument("--tier", choices=("embedded", "real"), help="default: TLH_TIER or embedded")
+    run.add_argument("--backbone", help="the network to use in place of the chapter's own")
+    run.add_argument(
+        "--to", type=Path, default=Path("results"), metavar="DIR", help="default: results"
+    )
+    run.set_defaults(command=_run)
+
+    record = commands.add_parser("record", help="run full-size experiments on the real tier")
+    record.add_argument("experiments", nargs="*", help="names (see --list)")
+    record.add_argument("--all", action="store_true", help="record every experiment")
+    record.add_argument("--list", action="store_true", help="list the experiments")
+    record.add_argument(
+        "--to", type=Path, metavar="DIR", help="default: book/_data/field, or results"
+    )
+    record.add_argument("--backbones", nargs="+", metavar="NAME", help="only these networks")
+    record.add_argument("--methods", nargs="+", metavar="NAME", help="only these methods")
+    record.add_argument(
+        "--labels", nargs="+", type=int, metavar="N", help="only these label counts"
+    )
+    record.add_argument("--seeds", type=int, metavar="K", help="number of seeds")
+    record.set_defaults(command=_record)
+    return parser
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    """Examine the environment."""
+    from tlhelpers.doctor import examine, report
+
+    return report(examine())
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    """Make or complete a mirror."""
+    from tlhelpers.files import fetch_all
+
+    reports = fetch_all(options.to, options.names or None)
+    for fetched in reports:
+        print(f"{fetched.status:>8}  {fetched.name}  {fetched.bytes / 1e6:.1f} MB")
+    failed = [fetched.name for fetched in reports if fetched.status == "failed"]
+    if failed:
+        print(f"Not fetched: {', '.join(failed)}. Repeat the command to try again.")
+        return 1
+    print(f"The mirror is complete. Use it with: export TLH_MIRROR={options.to.resolve()}")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Execute one chapter."""
+    from tlhelpers.chapters import execute, find_chapters
+
+    book = _book_folder()
+    named = Path(options.chapter)
+    if named.suffix == ".ipynb":
+        chapter = named
+    else:
+        found = find_chapters(book, [options.chapter])
+        if len(found) > 1:
+            raise ValueError(
+                f"One chapter can be run at a time. Received: {options.chapter!r}, which fits "
+                f"{', '.join(path.stem for path in found)}."
+            )
+        chapter = found[0]
+    settings = {"TLH_LIVE": "0"}
+    if options.tier:
+        settings["TLH_TIER"] = options.tier
+    if options.backbone:
+        settings["TLH_BACKBONE"] = options.backbone
+    if os.environ.get("TLH_MIRROR") and "://" not in os.environ["TLH_MIRROR"]:
+        # The chapter runs in the book's folder, where a relative path would mean another place.
+        settings["TLH_MIRROR"] = str(Path(os.environ["TLH_MIRROR"]).expanduser().resolve())
+    done = execute(chapter, options.to / chapter.name, cwd=chapter.parent, env=settings)
+    print(f"{done.name} took {done.seconds:.0f} s and {done.peak_memory_mb / 1024:.1f} GiB.")
+    print(f"The executed chapter is {done.path}: open it with Jupyter.")
+    return 0
+
+
+def _record(options: argparse.Namespace) -> int:
+    """Record experiments."""
+    from tlhelpers.environment import setup
+    from tlhelpers.field import EXPERIMENTS, run_experiment
+
+    names = list(EXPERIMENTS) if options.all else options.experiments
+    if options.list or not names:
+        for name, experiment in EXPERIMENTS.items():
+            print(f"{name}: {experiment.labels} labels a class, {experiment.seeds} seeds")
+        return 0
+    setup(tier="real")
+    folder = options.to
+    if folder is None:
+        book = Path("book/_data/field")
+        folder = book if book.is_dir() else Path("results")
+    for name in names:
+        for row in run_experiment(
+            name,
+            folder,
+            backbones=options.backbones,
+            methods=options.methods,
+            labels=options.labels,
+            seeds=options.seeds,
+        ):
+            print(
+                f"{name}: {row['labels']} labels a class, seed {row['seed']}, {row['method']} "
+                f"{row['backbone']}: test {row['test']:.1%} in {row['seconds']:.0f} s",
+                flush=True,
+            )
+        print(f"Recorded in {folder / name}.json.")
+    return 0
+
+
+def _book_folder() -> Path:
+    """Find the book's folder: below the working folder, or beside an editable install's sources."""
+    for place in (Path("book"), Path(), Path(__file__).parent.parent / "book"):
+        if (place / "_toc.yml").is_file():
+            return place
+    raise FileNotFoundError(
+        f"The chapters are in the book's folder of the project. Received: the working folder "
+        f"{Path.cwd()}, which has none; change to a clone of the project, or name a notebook file."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
