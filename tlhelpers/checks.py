@@ -1,0 +1,202 @@
+"""Self-checks: a reader's answer is right, or there is a hint that does not give it away."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """How an answer is judged.
+
+    Attributes:
+        read: Turns whatever the reader passes into what is judged, such as a float or a list of
+            floats; raises TypeError or ValueError for anything else.
+        right: Tells whether it is the answer.
+        hint: What to say of a wrong answer.
+        praise: What to say of the right one.
+        mistakes: Usual wrong answers, each a test and the hint that fits it; tried in order.
+    """
+
+    read: Callable[[Any], Any]
+    right: Callable[[Any], bool]
+    hint: str
+    praise: str = "right."
+    mistakes: tuple[tuple[Callable[[Any], bool], str], ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check found; true where the answer is right.
+
+    Attributes:
+        exercise: Its id, such as ``"05-2"``.
+        right: Whether the answer is right.
+        message: What to tell the reader.
+    """
+
+    exercise: str
+    right: bool
+    message: str
+
+    def __bool__(self) -> bool:
+        """Return whether the answer is right."""
+        return self.right
+
+    def __repr__(self) -> str:
+        """Show the message, as a notebook does with a cell's value."""
+        return f"{'✓' if self.right else '✗'} {self.exercise}: {self.message}"
+
+
+def check(exercise: str, answer: Any = None) -> Outcome:
+    """Judge a reader's answer to an exercise.
+
+    Args:
+        exercise: The exercise's id: chapter and number, such as ``"05-2"``.
+        answer: The answer: a number, string, list or dictionary, as the exercise says. NumPy
+            scalars, arrays and tensors are taken as the numbers they hold. Defaults to none.
+
+    Returns:
+        Whether it is right, with a hint where it is not. A notebook shows it.
+
+    Raises:
+        ValueError: If there is no such exercise.
+
+    Example:
+        >>> check("05-1", 6_423_041).right
+        False
+    """
+    from tlhelpers.exercises import EXERCISES
+
+    if exercise not in EXERCISES:
+        raise ValueError(f"An exercise is one of {', '.join(EXERCISES)}. Received: {exercise!r}.")
+    judged = EXERCISES[exercise]
+    if answer is None or answer is Ellipsis:
+        return Outcome(exercise, False, f"no answer yet. {judged.hint}")
+    try:
+        value = judged.read(answer)
+    except (TypeError, ValueError) as error:
+        return Outcome(exercise, False, f"this can't be judged: {error}")
+    if judged.right(value):
+        return Outcome(exercise, True, judged.praise)
+    for fits, hint in judged.mistakes:
+        if fits(value):
+            return Outcome(exercise, False, hint)
+    return Outcome(exercise, False, judged.hint)
+
+
+def number(answer: Any) -> float:
+    """Read a finite number from an int, float, NumPy scalar, tensor or numeric string.
+
+    Args:
+        answer: What the reader passed.
+
+    Returns:
+        The number.
+
+    Raises:
+        TypeError: If it is not one number.
+        ValueError: If it is infinite or undefined.
+
+    Example:
+        >>> number(np.float32(0.5)), number("1,825")
+        (0.5, 1825.0)
+    """
+    if isinstance(answer, str):
+        answer = answer.replace(",", "").replace("_", "").strip()
+        factor = 0.01 if answer.endswith("%") else 1.0
+        answer = answer.removesuffix("%")
+    else:
+        factor = 1.0
+    try:
+        value = float(np.asarray(answer, dtype=float).reshape(())) * factor
+    except (TypeError, ValueError):
+        raise TypeError(f"the answer is one number. Received: {_brief(answer)}.") from None
+    if not math.isfinite(value):
+        raise ValueError(f"the answer is a finite number. Received: {value}.")
+    return value
+
+
+def numbers(count: int) -> Callable[[Any], list[float]]:
+    """Return a reader of a list, tuple, array or tensor of numbers.
+
+    Args:
+        count: How many there should be.
+
+    Returns:
+        The reader, which raises TypeError for anything else.
+
+    Example:
+        >>> numbers(2)((1, 2))
+        [1.0, 2.0]
+    """
+
+    def read(answer: Any) -> list[float]:
+        """Read the numbers."""
+        try:
+            values = np.asarray(answer, dtype=float).reshape(-1)
+        except (TypeError, ValueError):
+            values = np.empty(0)
+        if len(values) != count or not np.isfinite(values).all():
+            raise TypeError(f"the answer is {count} finite numbers. Received: {_brief(answer)}.")
+        return values.tolist()
+
+    return read
+
+
+def scores_by_name(names: tuple[str, ...]) -> Callable[[Any], dict[str, float]]:
+    """Return a reader of a dictionary of accuracies.
+
+    Args:
+        names: Keys it must have.
+
+    Returns:
+        The reader, which raises TypeError or ValueError for anything else.
+
+    Example:
+        >>> scores_by_name(("a", "b"))({"a": 0.5, "b": 1})
+        {'a': 0.5, 'b': 1.0}
+    """
+
+    def read(answer: Any) -> dict[str, float]:
+        """Read the dictionary."""
+        if not isinstance(answer, dict) or set(answer) != set(names):
+            keys = ", ".join(names)
+            raise TypeError(
+                f"the answer is a dictionary with the keys {keys}. Received: {_brief(answer)}."
+            )
+        values = {name: number(answer[name]) for name in names}
+        if not all(0 <= value <= 1 for value in values.values()):
+            raise ValueError("accuracies lie between 0 and 1; divide percentages by 100.")
+        return values
+
+    return read
+
+
+def near(target: float, tolerance: float) -> Callable[[float], bool]:
+    """Return a test of whether a number is the target, give or take.
+
+    Args:
+        target: The number.
+        tolerance: Largest difference, relative to the target (absolute for a target of 0).
+
+    Returns:
+        The test.
+
+    Example:
+        >>> near(100, 0.01)(100.9), near(100, 0.01)(102)
+        (True, False)
+    """
+    return lambda value: abs(value - target) <= tolerance * (abs(target) or 1.0)
+
+
+def _brief(answer: Any) -> str:
+    """Describe an answer in a few words."""
+    try:
+        text = repr(answer)
+    except Exception:
+        text = "something that cannot be shown"
+    return f"{type(answer).__name__} {text[:60]}{'…' if len(text) > 60 else ''}"
