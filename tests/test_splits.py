@@ -164,17 +164,15 @@ class TestSplit:
 
 
 class TestDataset:
-    def test_few_is_balanced_and_cuts_validation(self):
+    def test_few_is_balanced_and_counts_validation(self):
         few = make_dataset().few(15)
-        assert np.bincount(few.train.labels).tolist() == [15, 15]
-        # 15 * 24 / 90 = 4 a class.
-        assert np.bincount(few.validation.labels).tolist() == [4, 4]
+        # 15 * 24 / 114 = 3 of the 15 a class are for validation.
+        assert np.bincount(few.train.labels).tolist() == [12, 12]
+        assert np.bincount(few.validation.labels).tolist() == [3, 3]
         assert len(few.test) == 10
-        assert np.bincount(make_dataset().few(1).validation.labels).tolist() == [2, 2]
-        assert np.bincount(make_dataset(validation=(1, 9)).few(1).validation.labels).tolist() == [
-            1,
-            2,
-        ]
+        smallest = make_dataset().few(2)
+        assert np.bincount(smallest.train.labels).tolist() == [1, 1]
+        assert np.bincount(smallest.validation.labels).tolist() == [1, 1]
 
     def test_few_is_seeded_and_nested(self):
         data = make_dataset()
@@ -184,10 +182,10 @@ class TestDataset:
         assert set(data.few(4, seed=4).train.digests()) != small
 
     def test_few_errors(self):
-        with pytest.raises(ValueError, match=r"cat 30, dog 60\. Ask for at most 30"):
-            make_dataset().few(31)
-        with pytest.raises(ValueError, match="at least 1"):
-            make_dataset().few(0)
+        with pytest.raises(ValueError, match=r"needs 32 images in the train split for n=40.*cat 30"):
+            make_dataset().few(40)
+        with pytest.raises(ValueError, match="at least 2"):
+            make_dataset().few(1)
         with pytest.raises(TypeError, match="integer"):
             make_dataset().few(2.5)
 

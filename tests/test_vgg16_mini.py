@@ -1,12 +1,14 @@
 """The small VGG16: names and shapes of the original, weights that are the recorded ones."""
 
 import hashlib
+import itertools
 import json
 import shutil
 
 import keras
 import numpy as np
 import pytest
+
 from tlhelpers.vgg16_mini import (
     OFFSET,
     SCALE,
@@ -30,7 +32,7 @@ def test_layer_names_are_those_of_vgg16():
 
 def test_parameters_are_counted_by_hand():
     widths = [3, 16, 16, 32, 32, 64, 64, 64, 128, 128, 128, 128, 128, 128]
-    expected = sum(9 * a * b + b for a, b in zip(widths, widths[1:], strict=False))
+    expected = sum(9 * a * b + b for a, b in itertools.pairwise(widths))
     assert build_vgg16_mini(32).count_params() == expected
     assert build_vgg16_mini(32, include_top=True, classes=7).count_params() == expected + 129 * 7
 

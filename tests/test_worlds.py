@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+
 from tlhelpers import worlds
 from tlhelpers.worlds.canvas import Canvas, Frame, cosine, sine
 from tlhelpers.worlds.draws import Draws, balanced_labels
@@ -12,16 +13,20 @@ from tlhelpers.worlds.formulas import HEADS
 from tlhelpers.worlds.shapes import box, capsule, circle, star, turns_of, wedge
 from tlhelpers.worlds.shifts import SHIFTS
 
-WORLDS = {"pets": (worlds.pets, 2, 64), "objects": (worlds.objects, 10, 32), "formulas": (worlds.formulas, 148, 64)}
+WORLDS = {
+    "pets": (worlds.pets, 2, 64),
+    "objects": (worlds.objects, 10, 32),
+    "formulas": (worlds.formulas, 148, 64),
+}
 DIGESTS = {
-    "pets": "?",
-    "objects": "?",
-    "formulas": "?",
+    "pets": "9523b1d36b23afae13aa7c02b0182d21557e1c923748d39f41ddd871a1b6afc2",
+    "objects": "f58884fc3081145a2c0ca760a7abeb6b40f7274bddf51a0d79102853d9c6041f",
+    "formulas": "1b14eb326e7ff364112edc2bb255b1f941d614a5af912cf24c81d61b2ca65f4a",
 }
 
 
 def pixel_accuracy(draw, train: int, test: int, **knobs) -> float:
-    """Accuracy of logistic regression on pixels, its penalty the best of three on the test."""
+    """Accuracy of logistic regression on pixels, its penalty the best of two on the test."""
     first, second = draw(n=train, seed=0, **knobs), draw(n=test, seed=1, **knobs)
     x = first.images.reshape(train, -1).astype(np.float64) / 255
     y = second.images.reshape(test, -1).astype(np.float64) / 255
@@ -30,7 +35,7 @@ def pixel_accuracy(draw, train: int, test: int, **knobs) -> float:
     values, vectors = np.linalg.eigh((x - middle) @ (x - middle).T)
     kept = values > 1e-6
     basis = (x - middle).T @ (vectors[:, kept] / np.sqrt(values[kept]))
-    fits = (LogisticRegression(C=c, max_iter=1000) for c in (1e-4, 1e-3, 1e-2))
+    fits = (LogisticRegression(C=c, max_iter=200) for c in (1e-4, 1e-3))
     z = (x - middle) @ basis
     return max(fit.fit(z, first.labels).score((y - middle) @ basis, second.labels) for fit in fits)
 
@@ -123,13 +128,13 @@ def test_relatedness_is_the_share_of_images_with_a_thing():
 
 
 def test_difficulty_raises_linear_error():
-    easy = pixel_accuracy(worlds.objects, 400, 300, difficulty=0.0)
-    hard = pixel_accuracy(worlds.objects, 400, 300, difficulty=1.0)
+    easy = pixel_accuracy(worlds.objects, 300, 300, difficulty=0.0)
+    hard = pixel_accuracy(worlds.objects, 300, 300, difficulty=1.0)
     assert easy > hard + 0.2
 
 
 def test_pixels_hardly_tell_cats_from_dogs():
-    assert pixel_accuracy(worlds.pets, 1000, 500) <= 0.75
+    assert pixel_accuracy(worlds.pets, 700, 500) <= 0.75
 
 
 def test_colour_and_background_do_not_tell_cats_from_dogs():
@@ -198,7 +203,7 @@ def test_sine_and_angle_agree_with_numpy():
     np.testing.assert_allclose(cosine(turns), np.cos(2 * np.pi * turns), atol=0.0012)
     angle = np.linspace(-3.1, 3.1, 500)
     found = turns_of(np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32))
-    np.testing.assert_allclose(found, angle / (2 * np.pi), atol=0.005)
+    np.testing.assert_allclose(found, angle / (2 * np.pi), atol=0.001)
 
 
 def test_distances_are_signed_and_exact_on_known_points():
@@ -206,7 +211,9 @@ def test_distances_are_signed_and_exact_on_known_points():
     v = np.array([[[0.0, 0.0, 3.0]]], np.float32)
     np.testing.assert_allclose(circle(1.0)(u, v).ravel(), [-1, 1, 2], atol=1e-6)
     np.testing.assert_allclose(box(1.0, 2.0)(u, v).ravel(), [-1, 1, 1], atol=1e-6)
-    np.testing.assert_allclose(capsule(-1.0, 0.0, 1.0, 0.0, 0.5)(u, v).ravel(), [-0.5, 0.5, 2.5], atol=1e-6)
+    np.testing.assert_allclose(
+        capsule(-1.0, 0.0, 1.0, 0.0, 0.5)(u, v).ravel(), [-0.5, 0.5, 2.5], atol=1e-6
+    )
     assert (wedge(1.0, 2.0)(u, v).ravel()[1:] > 0).all()
     assert star(5.0, 0.5)(u, v).ravel()[0] < 0
 

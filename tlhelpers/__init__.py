@@ -31,8 +31,9 @@ _HOME = {
     "compare": "comparison",
     "claim": "claims",
     "check": "checks",
+    "glue": "prose",
 }
-_MODULES = {"field", "plots", "recipes", "worlds"}
+_MODULES = {"curves", "field", "plots", "recipes", "worlds"}
 
 __all__ = [
     "Backbone",
@@ -42,10 +43,12 @@ __all__ = [
     "check",
     "claim",
     "compare",
+    "curves",
     "extract_features",
     "feature_transfer",
     "field",
     "from_scratch",
+    "glue",
     "load_backbone",
     "load_dataset",
     "load_folder",
@@ -57,7 +60,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from tlhelpers import field, plots, recipes, worlds
+    from tlhelpers import curves, field, plots, recipes, worlds
     from tlhelpers.backbones import Backbone, load_backbone
     from tlhelpers.checks import check
     from tlhelpers.claims import claim
@@ -66,6 +69,7 @@ if TYPE_CHECKING:
     from tlhelpers.environment import setup
     from tlhelpers.features import extract_features
     from tlhelpers.folders import load_folder
+    from tlhelpers.prose import glue
     from tlhelpers.runs import Run
     from tlhelpers.splits import Dataset, Split
     from tlhelpers.transfer import feature_transfer, from_scratch, model_transfer

@@ -23,6 +23,9 @@ class Augmentation:
         zoom: Largest relative change of scale. Defaults to 0.15.
         shift: Largest shift as a share of the width. Defaults to 0.1.
         brightness: Largest relative change of brightness and of contrast. Defaults to 0.2.
+
+    Raises:
+        ValueError: If an amount is negative, or a relative one is not below 1.
     """
 
     flip: bool = True
@@ -30,6 +33,16 @@ class Augmentation:
     zoom: float = 0.15
     shift: float = 0.1
     brightness: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Check the amounts."""
+        if self.rotate < 0 or not all(
+            0 <= amount < 1 for amount in (self.zoom, self.shift, self.brightness)
+        ):
+            raise ValueError(
+                "rotate must be at least 0 degrees; zoom, shift and brightness lie between 0 and "
+                f"1. Received: {self}."
+            )
 
     def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draw one view.
@@ -49,7 +62,9 @@ class Augmentation:
         height, width = image.shape[:2]
         turn, scale_up, right, down, light, contrast = rng.uniform(-1, 1, 6)
         mirrored = self.flip and rng.random() < 0.5
-        margin = int(np.ceil(0.5 * max(height, width)))
+        # Half a diagonal, scaled and shifted: the farthest from the middle that a view looks.
+        reach = np.hypot(height, width) / 2 / (1 - self.zoom) + self.shift * max(height, width)
+        margin = int(np.ceil(reach - min(height, width) / 2)) + 1
         padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
         angle, scale = np.deg2rad(turn * self.rotate), 1 + scale_up * self.zoom
         # Pillow asks for the inverse map: where each pixel of the view comes from.
@@ -58,7 +73,8 @@ class Augmentation:
             cos_x, sin_x = -cos, -sin
         else:
             cos_x, sin_x = cos, sin
-        centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+        # To Pillow a pixel is a square, whose middle is half a pixel from its corner.
+        centre_x, centre_y = width / 2, height / 2
         from_x = centre_x + margin - right * self.shift * width
         from_y = centre_y + margin - down * self.shift * height
         matrix = (

@@ -85,6 +85,8 @@ class Backbone:
 
         model = keras.models.clone_model(self.model)
         model.set_weights(self.model.get_weights())
+        # A backbone that has been tuned has frozen layers; the copy starts with none.
+        model.trainable = True
         return replace(self, model=model)
 
     def with_random_weights(self, seed: int = 0) -> "Backbone":
@@ -103,6 +105,7 @@ class Backbone:
 
         keras.utils.set_random_seed(seed)
         model = keras.models.clone_model(self.model)
+        model.trainable = True
         if not any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
             for number, layer in enumerate(model.layers):
                 if type(layer) is keras.layers.Conv2D:
@@ -306,7 +309,7 @@ def _load_file(model: "keras.Model", path: Path, name: str) -> str:
         )
     try:
         model.load_weights(path)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise ValueError(
             f"The file must hold weights of {name} as cut at {model.layers[-1].name}. "
             f"Received: {path}, of which Keras says: {str(error).splitlines()[0]}"

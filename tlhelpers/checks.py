@@ -147,33 +147,31 @@ def numbers(count: int) -> Callable[[Any], list[float]]:
     return read
 
 
-def scores_by_name(names: tuple[str, ...]) -> Callable[[Any], dict[str, float]]:
-    """Return a reader of a dictionary of accuracies.
+def scores_by_stage(answer: Any) -> dict[str, float]:
+    """Read a dictionary from stage to accuracy.
 
     Args:
-        names: Keys it must have.
+        answer: What the reader passed.
 
     Returns:
-        The reader, which raises TypeError or ValueError for anything else.
+        The dictionary, with plain floats.
+
+    Raises:
+        TypeError: If it is no dictionary of numbers.
+        ValueError: If a number is not between 0 and 1.
 
     Example:
-        >>> scores_by_name(("a", "b"))({"a": 0.5, "b": 1})
-        {'a': 0.5, 'b': 1.0}
+        >>> scores_by_stage({"block1_pool": np.float32(0.5)})
+        {'block1_pool': 0.5}
     """
-
-    def read(answer: Any) -> dict[str, float]:
-        """Read the dictionary."""
-        if not isinstance(answer, dict) or set(answer) != set(names):
-            keys = ", ".join(names)
-            raise TypeError(
-                f"the answer is a dictionary with the keys {keys}. Received: {_brief(answer)}."
-            )
-        values = {name: number(answer[name]) for name in names}
-        if not all(0 <= value <= 1 for value in values.values()):
-            raise ValueError("accuracies lie between 0 and 1; divide percentages by 100.")
-        return values
-
-    return read
+    if not isinstance(answer, dict):
+        raise TypeError(
+            f"the answer is a dictionary, stage to accuracy. Received: {_brief(answer)}."
+        )
+    values = {str(stage): number(value) for stage, value in answer.items()}
+    if not all(0 <= value <= 1 for value in values.values()):
+        raise ValueError("accuracies lie between 0 and 1; divide percentages by 100.")
+    return values
 
 
 def near(target: float, tolerance: float) -> Callable[[float], bool]:

@@ -44,9 +44,11 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="examine this environment; exit 1 if it won't do")
     doctor.set_defaults(command=_doctor)
 
-    fetch = commands.add_parser("fetch", help="fetch data and weights, to make a classroom mirror")
+    fetch = commands.add_parser("fetch", help="fetch data and weights, or make a classroom mirror")
     fetch.add_argument("names", nargs="*", help="files to fetch (default: all)")
-    fetch.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder of the mirror")
+    fetch.add_argument(
+        "--to", type=Path, metavar="DIR", help="make a mirror there (default: cache)"
+    )
     fetch.set_defaults(command=_fetch)
 
     run = commands.add_parser("run", help="execute a chapter and keep the result")
@@ -83,9 +85,13 @@ def _doctor(_: argparse.Namespace) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    """Make or complete a mirror."""
-    from tlhelpers.files import fetch_all
+    """Fetch files into the cache, or make or complete a mirror."""
+    from tlhelpers.files import FILES, fetch, fetch_all
 
+    if options.to is None:
+        for name in options.names or [file.name for file in FILES.values() if file.url]:
+            print(f"{name}: {fetch(name)}")
+        return 0
     reports = fetch_all(options.to, options.names or None)
     for fetched in reports:
         print(f"{fetched.status:>8}  {fetched.name}  {fetched.bytes / 1e6:.1f} MB")
@@ -118,6 +124,8 @@ def _run(options: argparse.Namespace) -> int:
         settings["TLH_TIER"] = options.tier
     if options.backbone:
         settings["TLH_BACKBONE"] = options.backbone
+    if options.cut:
+        settings["TLH_CUT"] = options.cut
     if os.environ.get("TLH_MIRROR") and "://" not in os.environ["TLH_MIRROR"]:
         # The chapter runs in the book's folder, where a relative path would mean another place.
         settings["TLH_MIRROR"] = str(Path(os.environ["TLH_MIRROR"]).expanduser().resolve())

@@ -66,7 +66,9 @@ def compare(runs: Sequence[Run], *, split: str = "test") -> Comparison:
         raise ValueError(f"A comparison takes at least two runs. Received: {len(runs)}.")
     digests = {getattr(run.data, split).digest for run in runs}
     sizes = {run.data.image_size for run in runs}
-    if len(digests) > 1 and len(sizes) == 1:
+    labels = {getattr(run.data, split).labels.tobytes() for run in runs}
+    # The same images have other digests in another size, but never other labels.
+    if len(labels) > 1 or (len(digests) > 1 and len(sizes) == 1):
         raise ValueError(
             f"Runs can only be compared on the same {split} images. Received: runs on "
             f"{', '.join(sorted({run.data.name for run in runs}))} with different {split} splits."

@@ -49,6 +49,25 @@ class Runtime:
         )
 
 
+def peak_memory_gibibytes() -> float:
+    """Return the most memory this process has held so far.
+
+    Returns:
+        GiB; NaN on Windows, which keeps no such figure in Python's standard library.
+
+    Example:
+        >>> peak_memory_gibibytes() != 0
+        True
+    """
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in KiB, macOS in bytes.
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
+
+
 def check_tier(name: str) -> str:
     """Return ``name`` if it is a tier.
 

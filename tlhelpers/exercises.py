@@ -1,8 +1,6 @@
 """The exercises' answers, usual mistakes and hints, by chapter and number."""
 
-from tlhelpers.checks import Exercise, near, number, numbers, scores_by_name
-
-VGG_STAGES = tuple(f"block{i}_pool" for i in range(1, 6))
+from tlhelpers.checks import Exercise, near, number, numbers, scores_by_stage
 
 EXERCISES: dict[str, Exercise] = {
     # Dense(256) and Dense(1) on 512 pooled channels.
@@ -49,12 +47,13 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     "05-4": Exercise(
-        read=scores_by_name(VGG_STAGES),
-        right=lambda s: max(s.values()) > s["block1_pool"] and len(set(s.values())) > 1,
+        read=scores_by_stage,
+        right=lambda s: len(s) >= 5 and len(set(s.values())) > 1,
         praise="these look measured. Which cut would you keep, and by how much does it win?",
         hint="Load the backbone with cut=stage for each of its five stages, fit a head on the "
         "frozen features, and collect run.validation.accuracy.",
         mistakes=(
+            (lambda s: len(s) < 5, "One entry for every stage in base.stages, please."),
             (lambda s: len(set(s.values())) == 1, "All five are the same: is cut= passed on?"),
         ),
     ),

@@ -239,7 +239,8 @@ class FeatureStore:
         Raises:
             ValueError: If a feature is not a finite number of the store's dtype.
         """
-        rows = np.ascontiguousarray(features, self.dtype)
+        with np.errstate(over="ignore"):
+            rows = np.ascontiguousarray(features, self.dtype)
         if not np.isfinite(rows).all():
             raise ValueError(
                 f"Features must be finite {self.dtype} numbers. Received: infinite or undefined "

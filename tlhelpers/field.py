@@ -94,7 +94,7 @@ def run_experiment(
         Each new result.
 
     Raises:
-        ValueError: If the experiment or a method is unknown.
+        ValueError: If the experiment, a method or a backbone is unknown.
     """
     from tlhelpers.datasets import load_dataset
 
@@ -102,6 +102,12 @@ def run_experiment(
     for method in methods or ():
         if method not in METHODS:
             raise ValueError(f"A method is one of {', '.join(METHODS)}. Received: {method!r}.")
+    known = sorted({arm.backbone for arm in experiment.arms})
+    for backbone in backbones or ():
+        if backbone not in known:
+            raise ValueError(
+                f"A backbone of {name} is one of {', '.join(known)}. Received: {backbone!r}."
+            )
     record = _open_record(name, Path(folder))
     done = {_identity(row) for row in record["results"]}
     loaded: dict[int, Dataset] = {}

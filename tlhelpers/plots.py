@@ -1,26 +1,22 @@
 """The book's figures: one restrained style, readable without colour and on any background."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tlhelpers.calibration import reliability
 from tlhelpers.intervals import Score
 
 if TYPE_CHECKING:
-    import keras
-
     from tlhelpers.runs import Run
 
 # Okabe & Ito's palette, told apart by readers with any colour vision (jfly.uni-koeln.de/color).
 COLOURS = {"scratch": "#6b6b6b", "frozen": "#0072b2", "tuned": "#d55e00"}
 CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#6b6b6b", "#e69f00", "#56b4e9")
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "axes.prop_cycle": plt.cycler(color=CYCLE),
     "axes.spines.right": False,
@@ -96,7 +92,7 @@ def image_grid(
                 axis.imshow(images[place], interpolation="nearest")
                 if titles is not None:
                     axis.set_title(titles[place], fontsize=8, loc="center")
-    return _finish(figure)
+    return finish(figure)
 
 
 def score_figure(names: Sequence[str], scores: Sequence[Score], chance: float) -> Figure:
@@ -132,61 +128,53 @@ def score_figure(names: Sequence[str], scores: Sequence[Score], chance: float) -
         axis.set_xlim(max(0, lowest - 4), 101)
         axis.set_xlabel(f"accuracy on {scores[0].n:,} images, % (bars: 95 % interval)")
         axis.grid(axis="y", visible=False)
-    return _finish(figure)
+    return finish(figure)
 
 
-def learning_curves(history: Mapping[str, Sequence[float]], title: str = "") -> Figure:
-    """Draw loss and accuracy of each epoch, on training and validation images.
+def accuracy_by_labels(accuracies: Mapping[str, Mapping[int, Sequence[float]]]) -> Figure:
+    """Draw accuracy against the number of labels: a dot a seed, a line through the means.
 
     Args:
-        history: What a run's ``history`` or Keras's ``History.history`` holds.
-        title: Title of the figure. Defaults to none.
+        accuracies: For each method, for each number of labels a class, one accuracy a seed.
 
     Returns:
-        The figure.
+        The figure; labels a class on a logarithmic axis.
 
     Raises:
-        ValueError: If there is no epoch in it.
+        ValueError: If there is nothing to draw.
 
     Example:
-        >>> len(learning_curves({"loss": [1.0, 0.5], "accuracy": [0.5, 0.7]}).axes)
-        2
+        >>> accuracy_by_labels({"frozen": {20: [0.7, 0.8], 100: [0.9, 0.9]}}).axes[0].get_xscale()
+        'log'
     """
-    if not history.get("loss"):
-        raise ValueError(
-            "Curves need at least one epoch's loss. "
-            f"Received: {list(history) or 'an empty history'}; a head fitted in closed form has none."
-        )
+    if not any(accuracies.values()):
+        raise ValueError("A figure by labels needs at least one accuracy. Received: none.")
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.8))
-        draw_curves(axes, history)
-        if title:
-            figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    return _finish(figure)
-
-
-def draw_curves(axes: Sequence[Axes], history: Mapping[str, Sequence[float]]) -> None:
-    """Draw loss and accuracy into two axes.
-
-    Args:
-        axes: Two axes.
-        history: Figures of each epoch, by name.
-    """
-    for axis, key, label in zip(
-        axes, ("loss", "accuracy"), ("loss, nats", "accuracy, %"), strict=True
-    ):
-        factor = 1 if key == "loss" else 100
-        for name, style in ((key, "-"), (f"val_{key}", "--")):
-            values = [factor * value for value in history.get(name, [])]
-            if values:
-                epochs = range(1, len(values) + 1)
-                split = "validation" if name.startswith("val_") else "training"
-                axis.plot(
-                    epochs, values, style, label=split, marker="." if len(values) < 40 else ""
-                )
-        axis.set_xlabel("epoch")
-        axis.set_ylabel(label)
-        axis.legend()
+        figure, axis = plt.subplots(figsize=(6.4, 3.6))
+        for place, (method, by_count) in enumerate(accuracies.items()):
+            colour = colour_of(method, place)
+            counts = sorted(by_count)
+            means = [100 * float(np.mean(by_count[n])) for n in counts]
+            axis.plot(counts, means, "-", color=colour)
+            for n in counts:
+                values = 100 * np.asarray(by_count[n])
+                axis.plot(np.full(len(values), n), values, "o", color=colour, ms=4, alpha=0.55)
+            axis.annotate(
+                method,
+                (counts[-1], means[-1]),
+                xytext=(8, 0),
+                textcoords="offset points",
+                va="center",
+                color=colour,
+            )
+        shown = sorted({n for by_count in accuracies.values() for n in by_count})
+        axis.set_xscale("log")
+        axis.set_xticks(shown, [f"{n:,}" for n in shown])
+        axis.minorticks_off()
+        axis.set_xlim(shown[0] / 1.15, shown[-1] * (shown[-1] / shown[0]) ** 0.25 * 1.3)
+        axis.set_xlabel("labelled images a class")
+        axis.set_ylabel("test accuracy, %")
+    return finish(figure)
 
 
 def confusion_matrix(run: "Run", split: str = "test") -> Figure:
@@ -217,7 +205,7 @@ def confusion_matrix(run: "Run", split: str = "test") -> Figure:
         axis.set_xlabel("predicted")
         axis.set_ylabel("true")
         axis.grid(visible=False)
-    return _finish(figure)
+    return finish(figure)
 
 
 def worst_mistakes(run: "Run", n: int = 8, split: str = "test") -> Figure:
@@ -279,73 +267,17 @@ def reliability_diagram(run: "Run", split: str = "test") -> Figure:
         axis.set_xlabel("confidence, %")
         axis.set_ylabel("accuracy, %")
         axis.set_title(f"calibration error {measured.error:.3f}")
-    return _finish(figure)
+    return finish(figure)
 
 
-def live() -> bool:
-    """Tell whether somebody is watching a notebook: curves are then redrawn as they grow.
-
-    Returns:
-        False outside Jupyter, and where ``TLH_LIVE=0`` (as when a whole chapter is executed).
-
-    Example:
-        >>> live()
-        False
-    """
-    if os.environ.get("TLH_LIVE") == "0":
-        return False
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    return type(get_ipython()).__name__ in ("ZMQInteractiveShell", "Shell")
-
-
-def live_curves(title: str = "") -> "keras.callbacks.Callback":
-    """Return a Keras callback that draws curves after each epoch, or once where nobody watches.
+def finish(figure: Figure) -> Figure:
+    """Close a figure, so that a notebook shows it once: as the cell's value.
 
     Args:
-        title: Title of the figure. Defaults to none.
+        figure: The figure.
 
     Returns:
-        A callback for ``fit``, :func:`tlhelpers.model_transfer` or :func:`tlhelpers.from_scratch`.
+        The same figure.
     """
-    import keras
-
-    class LiveCurves(keras.callbacks.Callback):
-        """Collect each epoch's figures and redraw them in place."""
-
-        def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-            """Start with no epochs."""
-            self.history: dict[str, list[float]] = {}
-            self.shown: Any = None
-
-        def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-            """Add an epoch."""
-            for name, value in (logs or {}).items():
-                self.history.setdefault(name, []).append(float(value))
-            if live():
-                self._draw()
-
-        def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-            """Leave the whole curve behind."""
-            if not live():
-                self._draw()
-
-        def _draw(self) -> None:
-            """Draw the figure, or draw it again in its place."""
-            from IPython.display import display
-
-            figure = learning_curves(self.history, title)
-            if self.shown is None:
-                self.shown = display(figure, display_id=live())
-            else:
-                self.shown.update(figure)
-
-    return LiveCurves()
-
-
-def _finish(figure: Figure) -> Figure:
-    """Close the figure, so that a notebook shows it once: as the cell's value."""
     plt.close(figure)
     return figure

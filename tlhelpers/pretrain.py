@@ -16,71 +16,18 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from tlhelpers.vgg16_mini import OFFSET, SCALE, WEIGHTS_FILE
-from tlhelpers.worlds.formulas import CLASS_NAMES, HEADS, formulas
+from tlhelpers.model_card import write_atomically, write_card
+from tlhelpers.multitask import SIZE, Settings, Trainer
+from tlhelpers.vgg16_mini import WEIGHTS_FILE, standardise
+from tlhelpers.worlds.formulas import HEADS, formulas
 
-SIZE = 64
 HELD_OUT_SEED = 1_000_003
-
-
-class Task(NamedTuple):
-    """One head: its name, the column of its labels, how many classes, and where it looks."""
-
-    name: str
-    column: int
-    classes: int
-    stage: str
-
-
-# Surfaces are finer than forms, so their head looks one block earlier; the form's second
-# head there lets the gradient reach the early layers (deep supervision).
-TASKS = (
-    Task("form", 0, len(CLASS_NAMES), "block5_pool"),
-    Task("form_early", 0, len(CLASS_NAMES), "block4_pool"),
-    *(
-        Task(name, k, count, "block4_pool" if name == "texture" else "block5_pool")
-        for k, (name, count) in enumerate(HEADS.items(), start=1)
-    ),
-)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides the result of a run.
-
-    Attributes:
-        seed: Seed of data, initial weights and order. Defaults to 0.
-        images: Training images drawn. Defaults to 40,000.
-        held_out: Images of another seed on which source accuracy is reported.
-        steps: Pairs of updates, one at 64 and one at 32 pixels.
-        batch: Images per update at 64 pixels; twice as many at 32.
-        learning_rate: Peak of the cosine after the warm-up.
-        weight_decay: Of AdamW.
-        warm_up: Steps of linear warm-up.
-        smoothing: Label smoothing.
-        head_weight: Weight of each further head's loss beside the form's.
-        relatedness: Of the formulas.
-        bfloat16: Whether convolutions run in bfloat16.
-    """
-
-    seed: int = 0
-    images: int = 40_000
-    held_out: int = 2_960
-    steps: int = 4_000
-    batch: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    warm_up: int = 200
-    smoothing: float = 0.1
-    head_weight: float = 0.3
-    relatedness: float = 1.0
-    bfloat16: bool = False
+DIFFICULTY = 0.35
 
 
 def has_fast_bfloat16() -> bool:
@@ -96,119 +43,9 @@ def draw_source(n: int, seed: int, relatedness: float) -> tuple[np.ndarray, np.n
         uint8 images `[n, 64, 64, 3]` and int32 labels `[n, 6]`: the form, then one
         column per further head, -1 where an image has no such label.
     """
-    world = formulas(n, seed, SIZE, relatedness)
+    world = formulas(n, seed, SIZE, relatedness, difficulty=DIFFICULTY)
     columns = [world.labels, *(world.conditions[head] for head in HEADS)]
     return world.images, np.stack(columns, axis=1).astype(np.int32)
-
-
-class Trainer:
-    """The network with its heads, the optimiser, and one update as a compiled graph."""
-
-    def __init__(self, settings: Settings):
-        """Build everything with the settings' seed."""
-        import keras
-        import tensorflow as tf
-
-        from tlhelpers.vgg16_mini import build_vgg16_mini
-
-        keras.mixed_precision.set_global_policy(
-            "mixed_bfloat16" if settings.bfloat16 else "float32"
-        )
-        keras.utils.set_random_seed(settings.seed)
-        self.settings = settings
-        self.trunk = build_vgg16_mini(SIZE, seed=settings.seed)
-        self.heads = [keras.layers.Dense(h.classes, dtype="float32", name=h.name) for h in TASKS]
-        for head in self.heads:
-            head.build((None, 128))
-        keras.mixed_precision.set_global_policy("float32")
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0,
-            2 * max(1, settings.steps - settings.warm_up),
-            warmup_target=settings.learning_rate,
-            warmup_steps=2 * settings.warm_up,
-        )
-        self.optimizer = keras.optimizers.AdamW(
-            rate, weight_decay=settings.weight_decay, global_clipnorm=1.0
-        )
-        self.optimizer.exclude_from_weight_decay(var_names=["bias"])
-        self.variables = self.trunk.trainable_variables + [
-            variable for head in self.heads for variable in head.trainable_variables
-        ]
-        self.optimizer.build(self.variables)
-        # XLA is off on purpose: on CPU it compiles for minutes and wins nothing here.
-        self.update = tf.function(self._update, reduce_retracing=True)
-        self.predict = tf.function(self._logits, reduce_retracing=True)
-
-    def _logits(self, images):
-        """Logits of every head for uint8 images of any size."""
-        import keras
-
-        x = (keras.ops.cast(images, "float32") - OFFSET) / SCALE
-        features = {}
-        # Layer by layer, since the model is built for one size and trained at two.
-        for layer in self.trunk.layers[1:]:
-            x = layer(x)
-            if layer.name in ("block4_pool", "block5_pool"):
-                features[layer.name] = keras.ops.cast(keras.ops.mean(x, axis=(1, 2)), "float32")
-        return [head(features[task.stage]) for head, task in zip(self.heads, TASKS, strict=True)]
-
-    def _update(self, images, labels):
-        """One AdamW step; returns the loss."""
-        import keras
-        import tensorflow as tf
-
-        with tf.GradientTape() as tape:
-            loss = 0.0
-            for task, logits in zip(TASKS, self._logits(images), strict=True):
-                wanted = labels[:, task.column]
-                present = keras.ops.cast(wanted >= 0, "float32")
-                count = logits.shape[-1]
-                target = keras.ops.one_hot(keras.ops.maximum(wanted, 0), count)
-                target = target * (1 - self.settings.smoothing) + self.settings.smoothing / count
-                each = -keras.ops.sum(target * keras.ops.log_softmax(logits), axis=-1)
-                mean = keras.ops.sum(each * present) / (keras.ops.sum(present) + 1e-6)
-                loss += mean * (1.0 if task is TASKS[0] else self.settings.head_weight)
-        self.optimizer.apply(tape.gradient(loss, self.variables), self.variables)
-        return loss
-
-    def accuracies(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Share of right answers of each head on the images that have its label."""
-        logits = [self.predict(images[k : k + 74]) for k in range(0, len(images), 74)]
-        result = {}
-        for k, task in enumerate(TASKS):
-            guess = np.concatenate([np.argmax(batch[k], axis=1) for batch in logits])
-            wanted = labels[:, task.column]
-            result[task.name] = round(float((guess == wanted)[wanted >= 0].mean()), 4)
-        return result
-
-    def standardise(self, images: np.ndarray) -> None:
-        """Scale each channel's initial weights to mean 0 and variance 1 on some images.
-
-        Without BatchNorm, thirteen random layers map all images to nearly the same point
-        and training stays on a plateau; this data-dependent initialisation (Krähenbühl
-        et al. 2016, https://arxiv.org/abs/1511.06856) removes it.
-        """
-        import keras
-
-        x = keras.ops.cast((images.astype(np.float32) - OFFSET) / SCALE, "float32")
-        for layer in self.trunk.layers[1:]:
-            if layer.weights:
-                kernel, bias = (np.asarray(values) for values in layer.get_weights())
-                sums = np.asarray(keras.ops.conv(x, kernel, padding="same")).astype(np.float64)
-                mean, deviation = sums.mean(axis=(0, 1, 2)), sums.std(axis=(0, 1, 2)) + 1e-6
-                kernel, bias = kernel / deviation, -mean / deviation
-                layer.set_weights([kernel.astype(np.float32), bias.astype(np.float32)])
-            x = keras.ops.cast(layer(x), "float32")
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Every number that a resumed run needs."""
-        everything = [*self.variables, *self.optimizer.variables]
-        return {f"{k:03d}": np.asarray(variable) for k, variable in enumerate(everything)}
-
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Put a saved state back."""
-        for k, variable in enumerate([*self.variables, *self.optimizer.variables]):
-            variable.assign(state[f"{k:03d}"])
 
 
 def augmented(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -236,14 +73,6 @@ def halved(images: np.ndarray) -> np.ndarray:
     n, size = images.shape[:2]
     blocks = images.reshape(n, size // 2, 2, size // 2, 2, 3).astype(np.uint16)
     return ((blocks.sum(axis=(2, 4), dtype=np.uint16) + 2) // 4).astype(np.uint8)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that no reader ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
 
 
 def npz_bytes(arrays: dict[str, np.ndarray], compressed: bool) -> bytes:
@@ -284,7 +113,7 @@ def train(
         first, seconds = int(state["step"]), float(state["seconds"])
         print(f"resuming after {first} of {settings.steps} steps ({checkpoint})", flush=True)
     else:
-        trainer.standardise(images[:256])
+        standardise(trainer.trunk, images[:256])
     started, losses = time.perf_counter(), []
     for step in range(first, settings.steps):
         rng = np.random.default_rng([settings.seed, step])
@@ -361,6 +190,7 @@ def save(trainer: Trainer, record: dict, path: Path = WEIGHTS_FILE) -> None:
     }
     write_atomically(path, content)
     write_atomically(path.with_suffix(".json"), (json.dumps(record, indent=1) + "\n").encode())
+    write_card(path)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -369,6 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, help="fit the steps into this many minutes")
     parser.add_argument("--steps", type=int, default=Settings.steps, help="pairs of updates")
     parser.add_argument("--images", type=int, default=Settings.images, help="training images")
+    parser.add_argument("--held-out", type=int, default=Settings.held_out, help="test images")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--relatedness", type=float, default=1.0)
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
@@ -385,6 +216,7 @@ def main(arguments: list[str] | None = None) -> None:
     settings = Settings(
         seed=chosen.seed,
         images=chosen.images,
+        held_out=chosen.held_out,
         steps=chosen.steps,
         relatedness=chosen.relatedness,
         bfloat16=bfloat16,

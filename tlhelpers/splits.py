@@ -3,6 +3,7 @@
 import hashlib
 import operator
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,6 +17,9 @@ from tlhelpers.sampling import balanced_rows
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+# A file that changed less than this before it was read is read again the next time.
+SETTLED_NANOSECONDS = 2_000_000_000
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -46,10 +50,10 @@ class Source:
 
 @dataclass(frozen=True)
 class _Digest:
-    """SHA-256 of an image, and its file's size and time of change when it was taken."""
+    """SHA-256 of an image, and its file's size and times of change when it was taken."""
 
     sha256: bytes
-    stamp: tuple[int, int] | None = None
+    stamp: tuple[int, int, int] | None = None
 
 
 class Split:
@@ -395,14 +399,14 @@ class Dataset:
         return self.train.image_size
 
     def few(self, n: int, seed: int = 0) -> "Dataset":
-        """Keep n training labels a class, and validation labels in proportion.
+        """Keep n labelled images a class in all, those for validation included.
 
-        A label spent on validation costs as much as one spent on training, so the
-        validation split is cut too, to ``max(2, round(n * validation / train))`` a class.
-        The test split stays whole. With one seed, a smaller draw is part of a larger one.
+        A label spent on validation costs as much as one spent on training, so both come out of
+        the n, in the data set's own proportion and at least one each. The test split stays whole.
+        With one seed, a smaller draw is part of a larger one.
 
         Args:
-            n: Training images a class.
+            n: Labelled images a class, at least 2.
             seed: Which draw. Defaults to 0.
 
         Returns:
@@ -410,31 +414,35 @@ class Dataset:
 
         Raises:
             TypeError: If n is not an integer.
-            ValueError: If n is below 1, or some class has fewer than n training images.
+            ValueError: If n is below 2, or some class has too few images.
 
         Example:
             >>> import tlhelpers as tl
-            >>> data = tl.load_dataset("digits", tier="embedded")
-            >>> len(data.few(5).train)
-            50
+            >>> data = tl.load_dataset("cats_dogs", tier="embedded", n=80).few(20)
+            >>> len(data.train), len(data.validation)
+            (32, 8)
         """
-        _positive("n", n)
-        available = np.bincount(self.train.labels, minlength=self.num_classes)
-        if n > available.min():
-            counts = ", ".join(
-                f"{name} {count}" for name, count in zip(self.class_names, available, strict=True)
-            )
+        if _positive("n", n) < 2:
             raise ValueError(
-                f"n must not exceed the training images of the smallest class. Received: n={n}; "
-                f"available: {counts}. Ask for at most {available.min()}."
+                "n must be at least 2, one image a class to train on and one to validate with. "
+                f"Received: n={n}."
             )
-        spent = max(2, round(n * len(self.validation) / len(self.train)))
+        total = len(self.train) + len(self.validation)
+        held_out = min(n - 1, max(1, round(n * len(self.validation) / total)))
         rng = np.random.default_rng(seed)
-        return replace(
-            self,
-            train=self.train.take(balanced_rows(self.train.labels, n, rng)),
-            validation=self.validation.take(balanced_rows(self.validation.labels, spent, rng)),
-        )
+        parts = {}
+        for split, wanted in ((self.train, n - held_out), (self.validation, held_out)):
+            counts = np.bincount(split.labels, minlength=self.num_classes)
+            if wanted > counts.min():
+                available = ", ".join(
+                    f"{name} {count}" for name, count in zip(self.class_names, counts, strict=True)
+                )
+                raise ValueError(
+                    f"Every class needs {wanted} images in the {split.name} split for n={n}. "
+                    f"Received: {available}. Ask for a smaller n."
+                )
+            parts[split.name] = split.take(balanced_rows(split.labels, wanted, rng))
+        return replace(self, train=parts["train"], validation=parts["validation"])
 
     def resized(self, image_size: int) -> "Dataset":
         """Return the same data set in another image size (pixels)."""
@@ -481,11 +489,13 @@ def _file_digest(item: tuple[Path, _Digest | None]) -> _Digest:
     """Digest a file, unless it was digested before and has not changed."""
     path, known = item
     facts = path.stat()
-    stamp = (facts.st_size, facts.st_mtime_ns)
+    stamp = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
     if known is not None and known.stamp == stamp:
         return known
+    # Within one tick of the file system's clock a file can change and keep its stamp.
+    settled = time.time_ns() - max(stamp[1:]) > SETTLED_NANOSECONDS
     with path.open("rb") as file:
-        return _Digest(hashlib.file_digest(file, "sha256").digest(), stamp)
+        return _Digest(hashlib.file_digest(file, "sha256").digest(), stamp if settled else None)
 
 
 def _checked_labels(labels: Any, num_classes: int, count: int) -> np.ndarray:

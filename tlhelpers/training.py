@@ -74,9 +74,15 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
         self._factor_of_index = [self.factors.get(variable.path, 1.0) for variable in variables]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Update one variable."""
-        factor = self._factor_of_index[self._get_variable_index(variable)]
-        super().update_step(gradient, variable, learning_rate * factor)
+        """Decay one variable and move it along its gradient, both at its own rate."""
+        rate = learning_rate * self._factor_of_index[self._get_variable_index(variable)]
+        if self.weight_decay and self._use_weight_decay(variable):
+            decay = keras.ops.cast(rate * self.weight_decay, variable.dtype)
+            self.assign_sub(variable, variable * decay)
+        super().update_step(gradient, variable, rate)
+
+    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
+        """Leave decay to update_step: Keras would decay every variable at the whole rate."""
 
     def get_config(self) -> dict[str, Any]:
         """Return AdamW's settings and the factors."""

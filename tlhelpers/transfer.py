@@ -144,7 +144,7 @@ def model_transfer(
 
     head = keras.layers.Dense(data.num_classes, "softmax", dtype="float32", name="head")
     dropout = keras.layers.Dropout(recipe.dropout, seed=seed)
-    if kept:
+    if trunk is not None and kept:
         inputs = keras.Input(trunk.model.output_shape[1:])
         network = keras.Model(inputs, head(dropout(pool(rest(inputs), start.grid))))
         batches, validation = _cached_batches(trunk, data, recipe, augmentation, seed)

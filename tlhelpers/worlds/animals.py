@@ -22,19 +22,19 @@ def _ink(colour: np.ndarray, n: int) -> np.ndarray:
     return np.broadcast_to(colour, (n, 3))
 
 
-def _body(canvas: Canvas, body: Frame, fur: Fur, width: np.ndarray, ink: Ink) -> None:
+def _body(canvas: Canvas, body: Frame, fur: Fur, width: np.ndarray, coat: Ink) -> None:
     """A sitting body: haunches, chest, front legs and paws."""
     trunk = union(ellipse(width, 1.0, 0.0, 1.75), ellipse(width * F32(0.72), 0.8, 0.0, 1.1))
     haunches = union(
         ellipse(0.42, 0.5, width * F32(-0.95), 2.3), ellipse(0.42, 0.5, width * F32(0.95), 2.3)
     )
-    canvas.paint(body, 2.9, haunches, ink, rim=0.35)
-    canvas.paint(body, 2.9, trunk, ink, rim=0.35)
+    canvas.paint(body, 2.9, haunches, coat, rim=0.35)
+    canvas.paint(body, 2.9, trunk, coat, rim=0.35)
     chest = body.at(0.0, 1.35)
     canvas.paint(chest, 0.8, ellipse(width * F32(0.45), 0.62), fur.light, opacity=fur.bib, soft=0.2)
     for side in (-1.0, 1.0):
         leg = body.at(F32(side) * width * F32(0.36), 2.1)
-        canvas.paint(leg, 0.95, capsule(0.0, -0.3, 0.0, 0.5, 0.2), ink, rim=0.4)
+        canvas.paint(leg, 0.95, capsule(0.0, -0.3, 0.0, 0.5, 0.2), coat, rim=0.4)
         canvas.paint(leg.at(0.0, 0.6), 0.4, ellipse(0.27, 0.2), fur.paw, rim=0.35)
 
 
@@ -44,15 +44,15 @@ def paint_cat(
     """A cat: pointed ears, slit eyes, a small nose, whiskers, a long curling tail."""
     n = canvas.n
     side = draws.sign()
-    ink, shift = fur.ink(seed_v=0.0), turn * F32(0.28)
+    coat, shift = canvas.spread(body, fur.ink()), turn * F32(0.28)
     curl, width = draws.uniform(0.4, 1.0), draws.uniform(0.68, 0.9)
     tail = [(side * a, b + 0 * side) for a, b in ((0.6, 2.5), (1.35, 2.45), (1.75, 1.95))]
     tail += [
         (side * (F32(1.75) + F32(0.1) * curl), F32(1.3) * curl),
         (side * (F32(1.5) - F32(0.1) * curl), F32(0.8) * curl),
     ]
-    canvas.paint(body, 2.9, curve(tail, F32(0.17), F32(0.12)), ink, rim=0.4, rim_width=0.1)
-    _body(canvas, body, fur, width, ink)
+    canvas.paint(body, 2.9, curve(tail, F32(0.17), F32(0.12)), coat, rim=0.4, rim_width=0.1)
+    _body(canvas, body, fur, width, coat)
 
     height, base = draws.uniform(0.62, 0.92), draws.uniform(0.36, 0.46)
     folded = draws.chance(0.06)
@@ -111,15 +111,15 @@ def paint_dog(
     """A dog: hanging, folded or pricked ears, round eyes, a long muzzle, a large nose."""
     n = canvas.n
     side = draws.sign()
-    ink, shift = fur.ink(seed_v=0.0), turn * F32(0.3)
+    coat, shift = canvas.spread(body, fur.ink()), turn * F32(0.3)
     width, wag = draws.uniform(0.78, 1.0), draws.uniform(0.0, 0.9)
     tail = [
         (side * F32(0.7), F32(2.2) + 0 * wag),
         (side * F32(1.3), F32(2.0) - F32(0.4) * wag),
         (side * F32(1.5), F32(1.7) - wag),
     ]
-    canvas.paint(body, 2.7, curve(tail, F32(0.2), F32(0.08)), ink, rim=0.4, rim_width=0.1)
-    _body(canvas, body, fur, width, ink)
+    canvas.paint(body, 2.7, curve(tail, F32(0.2), F32(0.08)), coat, rim=0.4, rim_width=0.1)
+    _body(canvas, body, fur, width, coat)
 
     kind = np.array([0, 0, 0, 0, 1, 2])[draws.integer(6)]
     pricked = np.flatnonzero(kind == 1)

@@ -132,6 +132,11 @@ class Canvas:
         ink = ink[:, :, None, None] if ink.ndim == 2 else ink
         self.pixels += cover[:, None] * (ink - self.pixels)
 
+    def spread(self, frame: Frame, ink: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+        """An ink laid out over the whole image `[n, 3, size, size]`, for several parts to share."""
+        line = np.broadcast_to(np.arange(self.size), (self.n, self.size))
+        return ink(*self._local(frame, line, line))
+
     def paint(
         self,
         frame: Frame,
@@ -153,7 +158,8 @@ class Canvas:
             frame: Where the shape stands.
             reach: Half side of the window, in units of the frame: the shape's radius.
             distance: Signed distance of the frame's (u, v), in its units.
-            ink: Colours `[n, 3]`, or a function of (u, v) giving `[n, 3, h, w]`.
+            ink: Colours `[n, 3]`, a function of (u, v) giving `[n, 3, h, w]`, or a field
+                over the image `[n, 3, size, size]` (see `spread`).
             opacity: 0 to 1, a number or `[n]`. Defaults to 1.
             soft: Width of the edge in units of the frame. Defaults to 0: one pixel.
             rim: How much the ink darkens towards the edge, 0 to 1. Defaults to 0.
@@ -162,13 +168,7 @@ class Canvas:
         if self.n == 0:
             return
         rows, columns, block = self._window(frame, reach)
-        dx = (columns.astype(F32) + F32(0.5)) * self.pixel - F32(1.0) - frame.x[:, None]
-        dy = (rows.astype(F32) + F32(0.5)) * self.pixel - F32(1.0) - frame.y[:, None]
-        determinant = frame.ux * frame.vy - frame.uy * frame.vx
-        a, b = frame.vy / determinant, -frame.vx / determinant
-        c, d = -frame.uy / determinant, frame.ux / determinant
-        u = (a[:, None] * dx)[:, None, :] + (b[:, None] * dy)[:, :, None]
-        v = (c[:, None] * dx)[:, None, :] + (d[:, None] * dy)[:, :, None]
+        u, v = self._local(frame, rows, columns)
         far = distance(u, v)
         width = np.maximum(self.pixel / frame.scale, F32(soft))
         cover = far * as_field(F32(-1.0) / width)
@@ -176,7 +176,10 @@ class Canvas:
         np.clip(cover, 0, 1, out=cover)
         if np.ndim(opacity) or opacity != 1.0:
             cover *= as_field(per_image(opacity, self.n))
-        colour = ink(u, v) if callable(ink) else np.asarray(ink, F32)[:, :, None, None]
+        if callable(ink):
+            colour = ink(u, v)
+        else:
+            colour = ink[block] if ink.ndim == 4 else np.asarray(ink, F32)[:, :, None, None]
         if rim:
             inside = np.clip(far * F32(1.0 / rim_width) + F32(1.0), 0, 1)
             colour = colour * (F32(1.0) - F32(rim) * inside)[:, None]
@@ -185,6 +188,17 @@ class Canvas:
         change *= cover[:, None]
         change += old
         self.pixels[block] = change
+
+    def _local(self, frame: Frame, rows: np.ndarray, columns: np.ndarray):
+        """The frame's u and v, `[n, h, w]`, of some rows `[n, h]` and columns `[n, w]`."""
+        dx = (columns.astype(F32) + F32(0.5)) * self.pixel - F32(1.0) - frame.x[:, None]
+        dy = (rows.astype(F32) + F32(0.5)) * self.pixel - F32(1.0) - frame.y[:, None]
+        determinant = frame.ux * frame.vy - frame.uy * frame.vx
+        a, b = frame.vy / determinant, -frame.vx / determinant
+        c, d = -frame.uy / determinant, frame.ux / determinant
+        u = (a[:, None] * dx)[:, None, :] + (b[:, None] * dy)[:, :, None]
+        v = (c[:, None] * dx)[:, None, :] + (d[:, None] * dy)[:, :, None]
+        return u, v
 
     def _window(self, frame: Frame, reach: float):
         """Rows `[n, w]`, columns `[n, w]` of the windows, and the index of their pixels."""
