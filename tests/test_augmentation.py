@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from toys import random_images, random_split, small_backbone
+
 from tlhelpers.augmentation import Augmentation, AugmentedViews
 from tlhelpers.features import extract_features
-from toys import random_images, random_split, small_backbone
 
 NOTHING = Augmentation(flip=False, rotate=0, zoom=0, shift=0, brightness=0)
 MIRROR = Augmentation(flip=True, rotate=0, zoom=0, shift=0, brightness=0)
@@ -141,10 +142,10 @@ def test_features_of_views_are_cached(tmp_path, monkeypatch):
     "amounts", [{"rotate": -1}, {"zoom": 1}, {"shift": -0.1}, {"brightness": float("nan")}]
 )
 def test_impossible_amounts(amounts):
-    with pytest.raises(ValueError, match="between 0 and 1. Received"):
+    with pytest.raises(ValueError, match=r"between 0 and 1. Received"):
         Augmentation(**amounts)
 
 
 def test_no_views():
-    with pytest.raises(ValueError, match="views must be at least 1. Received: 0"):
+    with pytest.raises(ValueError, match=r"views must be at least 1. Received: 0"):
         AugmentedViews(random_split(2), 0)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from tlhelpers import claim
 from tlhelpers.claims import ClaimError
 

@@ -12,12 +12,13 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from toys import random_images, random_split, small_backbone
+
 from tlhelpers import features
 from tlhelpers.architectures import MINUS_ONE_TO_ONE
 from tlhelpers.backbones import Backbone
 from tlhelpers.features import extract_features, pooled_features
 from tlhelpers.splits import Split
-from toys import random_images, random_split, small_backbone
 
 
 class Watched:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
+
 from tlhelpers.heads import fit_linear_head
 from tlhelpers.recipes import INVERSE_PENALTIES
 
@@ -88,7 +89,8 @@ def test_the_penalty_is_chosen_by_cross_validation():
 def test_validation_images_do_not_train():
     x, y = clouds(50, 2)
     a, b = (
-        fit_linear_head(x, y, *clouds(m, 2, seed=seed), n_classes=2) for m, seed in ((10, 1), (4, 2))
+        fit_linear_head(x, y, *clouds(m, 2, seed=seed), n_classes=2)
+        for m, seed in ((10, 1), (4, 2))
     )
     np.testing.assert_array_equal(a.kernel, b.kernel)
 
@@ -108,5 +110,5 @@ def test_features_without_any_difference():
 
 def test_a_class_without_images():
     x, y = clouds(10, 2)
-    with pytest.raises(ValueError, match="at least one training image. Received: none of class 2"):
+    with pytest.raises(ValueError, match=r"at least one training image. Received: none of class 2"):
         fit_linear_head(x, y, x, y, n_classes=3)

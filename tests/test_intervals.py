@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+
 from tlhelpers.intervals import mean_interval, paired_difference, score, wilson_interval
 
 

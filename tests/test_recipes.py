@@ -1,6 +1,7 @@
 """Recipes: pure functions of sizes, with the thresholds and the directions they promise."""
 
 import pytest
+
 from tlhelpers import recipes
 
 STAGES = tuple(f"block{i}_pool" for i in range(1, 6))
@@ -18,7 +19,7 @@ def test_inference_batches_shrink_as_images_grow():
     lengths = [recipes.inference_batch_size(size) for size in range(1, 1000)]
     assert lengths == sorted(lengths, reverse=True)
     assert all(16 <= n <= 512 and n & (n - 1) == 0 for n in lengths)
-    with pytest.raises(ValueError, match="at least 1 pixel. Received: 0"):
+    with pytest.raises(ValueError, match=r"at least 1 pixel. Received: 0"):
         recipes.inference_batch_size(0)
 
 
@@ -37,7 +38,7 @@ def test_more_images_need_fewer_epochs(recipe):
     assert recipe(100, 39, 64).patience is None
     assert recipe(100, 40, 64).patience >= 3
     assert recipe(100, 40, 64) == recipe(100, 40, 64)
-    with pytest.raises(ValueError, match="at least one image. Received: 0"):
+    with pytest.raises(ValueError, match=r"at least one image. Received: 0"):
         recipe(0, 10, 64)
 
 

@@ -1,6 +1,7 @@
 """Small data sets and networks that several test modules share."""
 
 import numpy as np
+
 from tlhelpers import Dataset, Split, load_backbone
 from tlhelpers.splits import Source
 

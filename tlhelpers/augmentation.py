@@ -159,5 +159,5 @@ class AugmentedViews:
     def _key(self, row: int, digests: list[bytes]) -> bytes:
         """Hash everything that decides one view."""
         view, image = divmod(int(row), len(self.split))
-        drawn_by = f"{self.augmentation} view {view} seed {self.seed}".encode()
+        drawn_by = f"{self.augmentation}, view {view}, seed {self.seed}".encode()
         return hashlib.sha256(digests[image] + drawn_by).digest()

@@ -83,10 +83,8 @@ class Backbone:
         """Return an independent copy, so that training it leaves this one as it was."""
         import keras
 
-        model = keras.models.clone_model(self.model)
+        model = _unfrozen(keras.models.clone_model(self.model))
         model.set_weights(self.model.get_weights())
-        # A backbone that has been tuned has frozen layers; the copy starts with none.
-        model.trainable = True
         return replace(self, model=model)
 
     def with_random_weights(self, seed: int = 0) -> "Backbone":
@@ -104,8 +102,7 @@ class Backbone:
         import keras
 
         keras.utils.set_random_seed(seed)
-        model = keras.models.clone_model(self.model)
-        model.trainable = True
+        model = _unfrozen(keras.models.clone_model(self.model))
         if not any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
             for number, layer in enumerate(model.layers):
                 if type(layer) is keras.layers.Conv2D:
@@ -256,7 +253,17 @@ def _end_at(model: "keras.Model", layer: str) -> "keras.Model":
 
     if layer == NETWORK_OUTPUT or layer == model.layers[-1].name:
         return model
-    return keras.Model(model.inputs, model.get_layer(layer).output, name=model.name)
+    return keras.Model(model.input, model.get_layer(layer).output, name=model.name)
+
+
+def _unfrozen(model: "keras.Model") -> "keras.Model":
+    """Make each layer of a copy trainable, whatever was frozen when the original was tuned.
+
+    Layer by layer, since ``model.trainable = True`` does nothing where it is true already.
+    """
+    for layer in model.layers:
+        layer.trainable = True
+    return model
 
 
 def _load_pretrained(model: "keras.Model", name: str, last_stage: str) -> str:

@@ -65,7 +65,8 @@ def draw_curves(axes: Sequence[Axes], history: Mapping[str, Sequence[float]]) ->
                 )
         axis.set_xlabel("epoch")
         axis.set_ylabel(label)
-        axis.legend()
+        if axis.lines:
+            axis.legend()
 
 
 def live() -> bool:

@@ -63,7 +63,7 @@ def pooled_features(base: Backbone, grid: int | None = 1) -> "keras.Model":
     model = base.on_raw_images()
     if grid is None:
         return model
-    return keras.Model(model.inputs, pool(model.outputs[0], grid))
+    return keras.Model(model.input, pool(model.outputs[0], grid))
 
 
 def pool(feature_map: "keras.KerasTensor", grid: int) -> "keras.KerasTensor":

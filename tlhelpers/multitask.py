@@ -102,8 +102,8 @@ class Trainer:
         ]
         self.optimizer.build(self.variables)
         # XLA is off on purpose: on CPU it compiles for minutes and wins nothing here.
-        self.update = tf.function(self._update, reduce_retracing=True)
-        self.predict = tf.function(self._logits, reduce_retracing=True)
+        self.update = tf.function(self._update, autograph=False)
+        self.predict = tf.function(self._logits, autograph=False)
 
     def _logits(self, images):
         """Logits of every head for uint8 images of any size."""

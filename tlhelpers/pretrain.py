@@ -111,6 +111,7 @@ def train(
             state = {name: saved[name] for name in saved.files}
         trainer.restore(state)
         first, seconds = int(state["step"]), float(state["seconds"])
+        history = json.loads(state["history"].tobytes())
         print(f"resuming after {first} of {settings.steps} steps ({checkpoint})", flush=True)
     else:
         standardise(trainer.trunk, images[:256])
@@ -128,6 +129,7 @@ def train(
             )
             losses = []
             state = {**trainer.state(), "step": np.array(step + 1), "seconds": np.array(spent)}
+            state["history"] = np.frombuffer(json.dumps(history).encode(), np.uint8)
             write_atomically(checkpoint, npz_bytes(state, compressed=False))
     seconds += time.perf_counter() - started
     held_images, held_labels = draw_source(

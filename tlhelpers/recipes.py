@@ -113,12 +113,12 @@ def fine_tuning(n_train: int, n_validation: int, image_size: int) -> Training:
         8
     """
     _check_count(n_train)
-    epochs = _epochs(n_train, batch_size=32, steps=400, least=8, most=40)
+    epochs = _epochs(n_train, images=3200, least=8, most=20)
     return Training(
         epochs=epochs,
         batch_size=32 if n_train >= 256 else 16,
-        learning_rate=1e-3,
-        backbone_rate=0.1,
+        learning_rate=1e-3 if n_train >= 100 else 3e-4,
+        backbone_rate=0.3,
         rate_decay=0.5,
         dropout=0.2,
         patience=patience(n_validation, epochs),
@@ -148,11 +148,11 @@ def from_scratch(n_train: int, n_validation: int, image_size: int) -> Training:
         True
     """
     _check_count(n_train)
-    epochs = _epochs(n_train, batch_size=32, steps=1200, least=30, most=200)
+    epochs = _epochs(n_train, images=9600, least=40, most=60)
     return Training(
         epochs=epochs,
         batch_size=32 if n_train >= 256 else 16,
-        learning_rate=1e-3,
+        learning_rate=5e-4,
         weight_decay=0.01,
         dropout=0.2,
         patience=patience(n_validation, epochs),
@@ -200,9 +200,9 @@ def first_stage_to_tune(stages: Sequence[str], n_train: int) -> str:
     return stages[-trained]
 
 
-def _epochs(n_train: int, batch_size: int, steps: int, least: int, most: int) -> int:
-    """Return the epochs that make about this many steps."""
-    return min(most, max(least, round(steps * batch_size / n_train)))
+def _epochs(n_train: int, images: int, least: int, most: int) -> int:
+    """Return the epochs in which about this many images are seen."""
+    return min(most, max(least, round(images / n_train)))
 
 
 def _check_count(n_train: int) -> None:

@@ -11,6 +11,7 @@ from tlhelpers.augmentation import Augmentation, AugmentedViews
 from tlhelpers.backbones import Backbone, check_stage
 from tlhelpers.features import extract_features, pool, pooled_features
 from tlhelpers.heads import fit_linear_head
+from tlhelpers.initialisation import is_plain_chain, standardise_channels
 from tlhelpers.runs import Run
 from tlhelpers.splits import Dataset, Split
 
@@ -59,7 +60,7 @@ def feature_transfer(
         seed=seed,
     )
     features = pooled_features(base, cells)
-    model = keras.Model(features.inputs, head.as_layer()(features.outputs[0]), name="frozen")
+    model = keras.Model(features.input, head.as_layer()(features.outputs[0]), name="frozen")
 
     def predict(split: Split) -> np.ndarray:
         """Apply the head to the cached features of a split."""
@@ -108,7 +109,7 @@ def model_transfer(
         The run, named ``"tuned"``.
 
     Raises:
-        ValueError: If there is no such stage, or ``start`` belongs to another backbone.
+        ValueError: If there is no such stage, or ``start`` has another backbone or other classes.
 
     Example:
         >>> import tlhelpers as tl
@@ -127,6 +128,11 @@ def model_transfer(
         raise ValueError(
             f"start must be a run on the same backbone, {base.name} up to {base.stages[-1]}. "
             f"Received: one on {start.base.name} up to {start.base.stages[-1]}."
+        )
+    if start.data.class_names != data.class_names:
+        raise ValueError(
+            f"start must be a run with the same classes, {', '.join(data.class_names)}. Received: "
+            f"one with {', '.join(start.data.class_names)}; leave start out to fit a new head."
         )
     recipe = recipe or recipes.fine_tuning(len(data.train), len(data.validation), base.input_size)
     first = unfreeze_from or recipes.first_stage_to_tune(base.stages, len(data.train))
@@ -164,7 +170,7 @@ def model_transfer(
         callbacks=callbacks,
     )
     features = pooled_features(own, start.grid)
-    model = keras.Model(features.inputs, head(features.outputs[0]), name="tuned")
+    model = keras.Model(features.input, head(features.outputs[0]), name="tuned")
     config = {
         "method": "model_transfer",
         **_about(base, data, start.grid, seed),
@@ -223,6 +229,9 @@ def from_scratch(
         if isinstance(layer, keras.layers.BatchNormalization):
             # Keras's 0.99 and 0.999 average over more steps than a small data set allows.
             layer.momentum = 0.9
+    if is_plain_chain(own.model):
+        some = data.train.load(range(min(64, len(data.train))), own.input_size)
+        standardise_channels(own.model, np.asarray(own.preprocess(some)))
     images = keras.Input((own.input_size, own.input_size, 3))
     head = keras.layers.Dense(data.num_classes, "softmax", dtype="float32", name="head")
     dropout = keras.layers.Dropout(recipe.dropout, seed=seed)
@@ -230,7 +239,7 @@ def from_scratch(
     batches, validation = _image_batches(data, own.input_size, recipe, augmentation, seed)
     history = train(network, batches, validation, recipe, callbacks=callbacks)
     features = pooled_features(own, cells)
-    model = keras.Model(features.inputs, head(features.outputs[0]), name="scratch")
+    model = keras.Model(features.input, head(features.outputs[0]), name="scratch")
     config = {
         "method": "from_scratch",
         **_about(base, data, cells, seed),

@@ -132,7 +132,9 @@ class Canvas:
         ink = ink[:, :, None, None] if ink.ndim == 2 else ink
         self.pixels += cover[:, None] * (ink - self.pixels)
 
-    def spread(self, frame: Frame, ink: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    def spread(
+        self, frame: Frame, ink: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
         """An ink laid out over the whole image `[n, 3, size, size]`, for several parts to share."""
         line = np.broadcast_to(np.arange(self.size), (self.n, self.size))
         return ink(*self._local(frame, line, line))

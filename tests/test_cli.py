@@ -1,0 +1,236 @@
+"""The command line: arguments, exit status, and what it prints."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tlhelpers
+from tlhelpers import cli, field
+from tlhelpers.cli import main
+
+COMMANDS = ("doctor", "fetch", "run", "record")
+
+
+def leaves(arguments):
+    """Run a command that ends by itself, and return its exit status."""
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    return left.value.code
+
+
+def test_help(capsys):
+    assert leaves(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(command in text for command in COMMANDS)
+    for command in COMMANDS:
+        assert leaves([command, "--help"]) == 0
+    assert leaves(["--version"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"tlhelpers {tlhelpers.__version__}"
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["dance"], ["doctor", "--loud"], ["run"], ["run", "05", "--tier", "middle"]]
+)
+def test_wrong_arguments(arguments, capsys):
+    assert leaves(arguments) == 2
+    assert "usage: tlhelpers" in capsys.readouterr().err
+
+
+def test_the_console_script_starts_nothing_heavy():
+    script = Path(sys.executable).parent / "tlhelpers"
+    command = [script] if script.exists() else [sys.executable, "-m", "tlhelpers.cli"]
+    done = subprocess.run([*command, "record", "--list"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "cats_dogs: " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ValueError("an unknown stage"), 1),
+        (OSError("the disk is full"), 1),
+        (RuntimeError("it cannot be had"), 1),
+        (ModuleNotFoundError("No module named 'nbclient'"), 1),
+    ],
+)
+def test_errors_are_said_in_one_line(error, status, monkeypatch, capsys):
+    def fail(options):
+        raise error
+
+    monkeypatch.setattr(cli, "_doctor", fail)
+    assert main(["doctor"]) == status
+    assert capsys.readouterr().err == f"tlhelpers: {error}\n"
+
+
+def test_interrupted(monkeypatch, capsys):
+    def interrupt(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_doctor", interrupt)
+    assert main(["doctor"]) == 130
+    assert "What was finished is kept" in capsys.readouterr().out
+
+
+class TestFetch:
+    @pytest.fixture
+    def mirror(self, tmp_path, monkeypatch):
+        folder = tmp_path / "mirror"
+        folder.mkdir()
+        sums = ""
+        for name in ("mnist.npz", "cifar10.zip"):
+            (folder / name).write_text(f"stands in for {name}")
+            sums += f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
+        (folder / "SHA256SUMS").write_text(sums)
+        monkeypatch.setenv("TLH_MIRROR", str(folder))
+        return folder
+
+    def test_a_mirror_of_a_mirror(self, mirror, tmp_path, capsys):
+        to = tmp_path / "copy"
+        assert main(["fetch", "mnist.npz", "cifar10.zip", "--to", str(to)]) == 0
+        assert f"export TLH_MIRROR={to}" in capsys.readouterr().out
+        assert sorted(file.name for file in to.iterdir()) == sorted(
+            file.name for file in mirror.iterdir()
+        )
+        assert (to / "mnist.npz").read_bytes() == (mirror / "mnist.npz").read_bytes()
+        assert main(["fetch", "mnist.npz", "--to", str(to)]) == 0
+        assert "already there  mnist.npz" in capsys.readouterr().out
+
+    def test_what_cannot_be_had(self, mirror, tmp_path, capsys):
+        to = tmp_path / "copy"
+        assert main(["fetch", "mnist.npz", "other.zip", "--to", str(to)]) == 1
+        text = capsys.readouterr().out
+        assert "Not fetched: other.zip. Repeat the command" in text
+        assert (to / "mnist.npz").is_file()
+
+    def test_where_a_file_is(self, mirror, capsys):
+        assert main(["fetch", "mnist.npz"]) == 0
+        assert capsys.readouterr().out == f"mnist.npz: {mirror / 'mnist.npz'}\n"
+
+    def test_an_unknown_file(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.delenv("TLH_MIRROR", raising=False)
+        assert main(["fetch", "cats.zip", "--to", str(tmp_path / "new")]) == 1
+        assert "Unknown file. Received: 'cats.zip'" in capsys.readouterr().err
+        assert not (tmp_path / "new").exists()
+
+
+class TestRecord:
+    def test_list(self, capsys):
+        for arguments in (["record"], ["record", "--list"]):
+            assert main(arguments) == 0
+            lines = capsys.readouterr().out.splitlines()
+            assert [line.split(":")[0] for line in lines] == list(field.EXPERIMENTS)
+
+    def test_options_are_passed_on(self, monkeypatch, capsys, tmp_path):
+        asked = []
+
+        def run(name, folder, **chosen):
+            asked.append((name, folder, chosen))
+            yield {
+                "labels": 20,
+                "seed": 0,
+                "method": "frozen",
+                "backbone": "vgg16",
+                "test": 0.912,
+                "seconds": 12.6,
+            }
+
+        monkeypatch.setattr(field, "run_experiment", run)
+        monkeypatch.setattr("tlhelpers.environment.setup", lambda **chosen: asked.append(chosen))
+        options = ["--backbones", "vgg16", "--methods", "frozen", "tuned", "--labels", "20", "100", "--seeds", "2"]
+        assert main(["record", "cats_dogs", *options, "--to", str(tmp_path)]) == 0
+        chosen = {
+            "backbones": ["vgg16"],
+            "methods": ["frozen", "tuned"],
+            "labels": [20, 100],
+            "seeds": 2,
+        }
+        assert asked == [{"tier": "real"}, ("cats_dogs", tmp_path, chosen)]
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == (
+            "cats_dogs: 20 labels a class, seed 0, frozen vgg16: test 91.2% in 13 s"
+        )
+        assert lines[1] == f"Recorded in {tmp_path / 'cats_dogs'}.json."
+
+    def test_an_unknown_experiment(self, monkeypatch, capsys, tmp_path):
+        monkeypatch.setattr("tlhelpers.environment.setup", lambda **chosen: None)
+        assert main(["record", "moon", "--to", str(tmp_path)]) == 1
+        assert "An experiment is one of cats_dogs" in capsys.readouterr().err
+
+    def test_without_network_or_mirror(self, monkeypatch, capsys, tmp_path):
+        """The message names the file, the place, and both ways out."""
+        from tlhelpers import environment
+
+        monkeypatch.setattr(environment, "_chosen_tier", None)
+        monkeypatch.delenv("TLH_MIRROR", raising=False)
+        monkeypatch.setenv("TLH_CACHE", str(tmp_path / "cache"))
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        assert main(["record", "cats_dogs", "--seeds", "1", "--to", str(tmp_path / "to")]) == 1
+        said = capsys.readouterr().err
+        for part in ("cats_and_dogs_filtered.zip", "https://", "TLH_MIRROR", "TLH_TIER=embedded"):
+            assert part in said
+        assert not (tmp_path / "to" / "cats_dogs.json").exists()
+
+
+class TestRun:
+    @pytest.fixture
+    def book(self, tmp_path, monkeypatch):
+        folder = tmp_path / "book"
+        folder.mkdir()
+        (folder / "_toc.yml").write_text("format: jb-book\n")
+        for name in ("05_cats", "06_cifar", "06_more"):
+            (folder / f"{name}.ipynb").write_text(json.dumps({"cells": []}))
+        monkeypatch.chdir(tmp_path)
+        return folder
+
+    @pytest.fixture
+    def executed(self, monkeypatch):
+        from types import SimpleNamespace
+
+        calls = []
+
+        def execute(chapter, to, *, cwd, env):
+            calls.append((chapter, to, cwd, env))
+            return SimpleNamespace(name=chapter.stem, seconds=61.2, peak_memory_mb=1536, path=to)
+
+        monkeypatch.setattr("tlhelpers.chapters.execute", execute)
+        return calls
+
+    def test_a_chapter_by_its_number(self, book, executed, capsys, monkeypatch):
+        monkeypatch.delenv("TLH_MIRROR", raising=False)
+        assert main(["run", "05"]) == 0
+        ((chapter, to, _, env),) = executed
+        assert chapter.resolve() == book / "05_cats.ipynb"
+        assert to == Path("results/05_cats.ipynb")
+        assert env == {"TLH_LIVE": "0"}
+        assert "05_cats took 61 s and 1.5 GiB." in capsys.readouterr().out
+
+    def test_options_reach_the_chapter(self, book, executed, monkeypatch, tmp_path):
+        monkeypatch.setenv("TLH_MIRROR", "mirror")
+        arguments = ["run", "05", "--tier", "real", "--backbone", "mobilenet_v2", "--to", "out"]
+        assert main(arguments) == 0
+        ((_, to, _, env),) = executed
+        assert to == Path("out/05_cats.ipynb")
+        assert env["TLH_TIER"] == "real"
+        assert env["TLH_BACKBONE"] == "mobilenet_v2"
+        assert Path(env["TLH_MIRROR"]) == tmp_path / "mirror"
+
+    def test_a_mirror_on_the_network_is_left_as_it_is(self, book, executed, monkeypatch):
+        monkeypatch.setenv("TLH_MIRROR", "http://classroom.local/mirror")
+        assert main(["run", "05"]) == 0
+        assert "TLH_MIRROR" not in executed[0][3]
+
+    def test_a_notebook_by_its_path(self, book, executed, tmp_path):
+        assert main(["run", "book/06_cifar.ipynb"]) == 0
+        assert executed[0][0] == Path("book/06_cifar.ipynb")
+
+    def test_two_that_fit_and_none(self, book, executed, capsys):
+        assert main(["run", "06"]) == 1
+        assert "'06', which fits 06_cifar, 06_more" in capsys.readouterr().err
+        assert main(["run", "13"]) == 1
+        assert "starts with '13'" in capsys.readouterr().err
+        assert executed == []
