@@ -140,7 +140,18 @@ class TestRecord:
 
         monkeypatch.setattr(field, "run_experiment", run)
         monkeypatch.setattr("tlhelpers.environment.setup", lambda **chosen: asked.append(chosen))
-        options = ["--backbones", "vgg16", "--methods", "frozen", "tuned", "--labels", "20", "100", "--seeds", "2"]
+        options = [
+            "--backbones",
+            "vgg16",
+            "--methods",
+            "frozen",
+            "tuned",
+            "--labels",
+            "20",
+            "100",
+            "--seeds",
+            "2",
+        ]
         assert main(["record", "cats_dogs", *options, "--to", str(tmp_path)]) == 0
         chosen = {
             "backbones": ["vgg16"],
@@ -211,12 +222,21 @@ class TestRun:
 
     def test_options_reach_the_chapter(self, book, executed, monkeypatch, tmp_path):
         monkeypatch.setenv("TLH_MIRROR", "mirror")
-        arguments = ["run", "05", "--tier", "real", "--backbone", "mobilenet_v2", "--to", "out"]
-        assert main(arguments) == 0
+        options = [
+            "--tier",
+            "real",
+            "--backbone",
+            "mobilenet_v2",
+            "--cut",
+            "block_9",
+            "--to",
+            "out",
+        ]
+        assert main(["run", "05", *options]) == 0
         ((_, to, _, env),) = executed
         assert to == Path("out/05_cats.ipynb")
         assert env["TLH_TIER"] == "real"
-        assert env["TLH_BACKBONE"] == "mobilenet_v2"
+        assert (env["TLH_BACKBONE"], env["TLH_CUT"]) == ("mobilenet_v2", "block_9")
         assert Path(env["TLH_MIRROR"]) == tmp_path / "mirror"
 
     def test_a_mirror_on_the_network_is_left_as_it_is(self, book, executed, monkeypatch):

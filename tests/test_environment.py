@@ -88,9 +88,7 @@ class TestSetup:
         drawn = []
         for seed in (5, 5, 6):
             environment.setup(seed=seed)
-            drawn.append(
-                (random.random(), np.random.rand(), float(keras.random.uniform(())))
-            )
+            drawn.append((random.random(), np.random.rand(), float(keras.random.uniform(()))))
         assert drawn[0] == drawn[1]
         assert all(a != b for a, b in zip(drawn[0], drawn[2], strict=True))
 

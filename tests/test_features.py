@@ -190,6 +190,19 @@ class TestNeverStale:
         assert not np.array_equal(after[0], before[0])
         np.testing.assert_allclose(after, expected, rtol=1e-5, atol=1e-5)
 
+    def test_a_file_rewritten_within_a_tick_of_the_clock(self, base, cache, tmp_path, monkeypatch):
+        path, pictures = tmp_path / "a.bmp", random_images(2)
+        Image.fromarray(pictures[0]).save(path)
+        split = Split.from_paths([path], np.array([0]), ["cat"], image_size=32)
+        before = np.array(extract_features(base, split))
+        facts, stat = path.stat(), Path.stat
+        Image.fromarray(pictures[1]).save(path)
+        # The file system's clock has not moved on: size and times are the same.
+        monkeypatch.setattr(
+            Path, "stat", lambda self, **how: facts if self == path else stat(self, **how)
+        )
+        assert not np.array_equal(extract_features(base, split), before)
+
     def test_a_changed_weight(self, base, cache):
         split = random_split(4)
         before = np.array(extract_features(base, split))

@@ -26,8 +26,8 @@ class Laboratory:
     def __init__(self):
         self.loaded, self.trained = [], []
 
-    def load(self, name, *, tier, image_size):
-        self.loaded.append((name, tier, image_size))
+    def load(self, name, *, tier, image_size, seed):
+        self.loaded.append((name, tier, image_size, seed))
         return striped_data(train=24, validation=8).resized(image_size)
 
     def run(self, arm, method, data, seed):
@@ -61,7 +61,9 @@ class TestRunExperiment:
     def test_everything_once(self, laboratory, tmp_path):
         rows = list(run_experiment("toy", tmp_path / "new"))
         assert len(rows) == 8
-        assert laboratory.loaded == [("stripes", "real", 32), ("stripes", "real", 48)]
+        # Each seed has its own split into training and validation.
+        sizes_and_seeds = [(32, 0), (48, 0), (32, 1), (48, 1)]
+        assert set(laboratory.loaded) == {("stripes", "real", *one) for one in sizes_and_seeds}
         assert {total for _, _, total, _ in laboratory.trained} == {2 * 4, 2 * 6}
         assert list(run_experiment("toy", tmp_path / "new")) == []
         assert len(laboratory.trained) == 8

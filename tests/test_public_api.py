@@ -25,21 +25,45 @@ MODULES = [
 HEAVY = ("tensorflow", "keras", "matplotlib", "pandas", "sklearn", "scipy", "IPython")
 
 # Modules that are longer, each for one idea that would not be clearer in two.
-LONG = {"splits.py", "files.py", "transfer.py", "environment.py", "backbones.py"}
-MOST_LINES = 320
+LONG = {
+    "backbones.py",
+    "datasets.py",
+    "environment.py",
+    "files.py",
+    "folders.py",
+    "splits.py",
+    "things.py",
+    "transfer.py",
+}
+MOST_LINES = 300
 
-# Public functions that show no example: methods read with their class, functions whose example
-# would need files, a trained run or another process, and Keras's own hooks.
-WITHOUT_EXAMPLE = re.compile(
-    r"""tlhelpers\.(
-      archives | catalogue | chapters | cifar10 | cli | datasets | execution | files | folders | images
-    | pretrain | multitask | model_card | initialisation | vgg16_mini | worlds(\.\w+)? | sampling
-    | plots | runs | training | exercises | field | doctor
-    )\.|
-    features\.pool$ | curves\.(draw_curves|live_curves)$ | environment\.(describe_device|usable_cores|quiet_stderr)$
-    """,
-    re.X,
+# Public functions that show no example, since it would need a trained run, files, another process
+# or a picture; and the small parts that the drawn worlds and the making of the weights consist of.
+WITHOUT_EXAMPLE = {
+    "chapters.execute_book",
+    "chapters.find_chapters",
+    "chapters.main",
+    "curves.draw_curves",
+    "curves.live_curves",
+    "environment.describe_device",
+    "environment.quiet_stderr",
+    "environment.usable_cores",
+    "features.pool",
+    "field.run_experiment",
+    "field.table",
+    "plots.confusion_matrix",
+    "plots.finish",
+    "plots.reliability_diagram",
+    "plots.score_figure",
+    "plots.worst_mistakes",
+    "runs.predict_images",
+    "training.train",
+    "vgg16_mini.read_weights",
+}
+MODULES_WITHOUT_EXAMPLES = re.compile(
+    r"(pretrain|model_card|multitask|initialisation|worlds\.\w+)\."
 )
+
 PURE = (
     "recipes", "intervals", "calibration", "claims", "heads", "comparison", "checks", "augmentation",
     "curves", "plots", "splits", "prose",
@@ -89,7 +113,24 @@ def test_every_public_name_is_there():
 
 
 def test_the_names_that_are_fixed():
-    named = ["setup", "load_dataset", "load_folder", "load_backbone", "extract_features", "feature_transfer", "model_transfer", "from_scratch", "compare", "claim", "check", "Dataset", "Backbone", "Run", "worlds", "recipes"]
+    named = [
+        "setup",
+        "load_dataset",
+        "load_folder",
+        "load_backbone",
+        "extract_features",
+        "feature_transfer",
+        "model_transfer",
+        "from_scratch",
+        "compare",
+        "claim",
+        "check",
+        "Dataset",
+        "Backbone",
+        "Run",
+        "worlds",
+        "recipes",
+    ]
     assert set(named) <= set(tlhelpers.__all__)
 
 
@@ -118,17 +159,19 @@ def test_public_names_are_documented(name):
 
 
 def test_every_default_is_told():
+    untold = []
     for name, value in functions():
         text = inspect.getdoc(value) or ""
         if not inspect.isfunction(value) or "Args:" not in text:
             continue
         told = text.split("Args:")[1]
         for parameter in inspect.signature(value).parameters.values():
-            if parameter.default is not inspect.Parameter.empty:
-                part = re.search(
-                    rf"^\s+{parameter.name}:(.*?)(?=^\s{{0,4}}\w+:|\Z)", told, re.M | re.S
-                )
-                assert part, f"{name}: {parameter.name}"
+            if parameter.default is inspect.Parameter.empty:
+                continue
+            part = re.search(rf"^ +{parameter.name}:(.*?)(?=^ {{0,4}}\w+:|\Z)", told, re.M | re.S)
+            if part is None or "efault" not in part[1]:
+                untold.append(f"{name}: {parameter.name}")
+    assert untold == []
 
 
 def test_every_public_function_says_what_it_does():
@@ -142,14 +185,13 @@ def test_every_public_function_says_what_it_does():
 
 
 def test_functions_show_an_example():
-    missing = [
-        name
+    missing = {
+        name.removeprefix("tlhelpers.")
         for name, value in functions()
-        if inspect.isfunction(value)
-        and ">>>" not in (value.__doc__ or "")
-        and not WITHOUT_EXAMPLE.search(name)
-    ]
-    assert missing == []
+        if inspect.isfunction(value) and ">>>" not in (value.__doc__ or "")
+    }
+    missing = {name for name in missing if not MODULES_WITHOUT_EXAMPLES.match(name)}
+    assert missing == WITHOUT_EXAMPLE
 
 
 @pytest.mark.parametrize("module", PURE)
@@ -194,17 +236,21 @@ def test_no_pickle():
 
 def test_no_unfinished_function():
     for path, tree in trees():
+        protocols = {
+            id(part)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ClassDef) and "Protocol" in map(ast.unparse, node.bases)
+            for part in node.body
+        }
         for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef):
-                body = [
-                    part
-                    for part in node.body
-                    if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
-                ]
-                is_protocol = not body and node.name in ("__len__", "load", "digests")
-                assert body or is_protocol, f"{path.name}: {node.name}"
-                raised = [n for n in ast.walk(node) if isinstance(n, ast.Raise)]
-                assert not any("NotImplementedError" in ast.dump(n) for n in raised), node.name
+            if not isinstance(node, ast.FunctionDef) or id(node) in protocols:
+                continue
+            if node.name == "_apply_weight_decay":  # a hook of Keras's that is to do nothing
+                continue
+            docstring = ast.get_docstring(node) is not None
+            assert len(node.body) > docstring, f"{path.name}: {node.name}"
+            raised = [ast.unparse(part) for part in ast.walk(node) if isinstance(part, ast.Raise)]
+            assert not any("NotImplementedError" in one for one in raised), node.name
 
 
 def test_modules_are_short():
@@ -218,13 +264,16 @@ def test_every_module_says_what_it_is():
         assert ast.get_docstring(tree), path
 
 
-def test_no_circular_import():
-    """Each module can be the first to be imported."""
-    script = "import sys, importlib; importlib.import_module(sys.argv[1])"
+def test_each_module_can_be_the_first_to_be_imported():
     light = [name for name in MODULES if name.rsplit(".", 1)[-1] not in NEED_KERAS]
-    for name in light:
-        done = subprocess.run([sys.executable, "-c", script, name], capture_output=True, text=True)
-        assert done.returncode == 0, f"{name}: {done.stderr}"
+    script = (
+        "import importlib, sys\n"
+        f"for name in {light}:\n"
+        "    for loaded in [m for m in sys.modules if m.split('.')[0] == 'tlhelpers']:\n"
+        "        del sys.modules[loaded]\n"
+        "    importlib.import_module(name)\n"
+    )
+    in_a_new_process(script)
 
 
 NEED_KERAS = {"training", "pretrain", "multitask"}

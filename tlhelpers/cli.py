@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("chapter", help="a chapter's number, such as 05, or its file")
     run.add_argument("--tier", choices=("embedded", "real"), help="default: TLH_TIER or embedded")
     run.add_argument("--backbone", help="the network to use in place of the chapter's own")
+    run.add_argument("--cut", metavar="STAGE", help="the stage at which to end that network")
     run.add_argument(
         "--to", type=Path, default=Path("results"), metavar="DIR", help="default: results"
     )

@@ -65,7 +65,7 @@ def execute(
         notebook: The notebook to execute. It is not changed.
         out: Where the executed notebook goes; its folder is made when missing.
         cwd: Folder the cells run in. Defaults to the notebook's own folder.
-        env: Environment variables for the kernel, added to the current ones.
+        env: Environment variables for the kernel, added to the current ones. Defaults to none.
         timeout: Seconds allowed for one cell. Defaults to 1800.
         progress: Show a bar that counts cells, when standard error is a terminal.
             Defaults to True.

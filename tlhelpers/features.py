@@ -180,7 +180,9 @@ def _compute(
     size = model.input_shape[1]
     length = inference_batch_size(size)
     batches = [missing[i : i + length] for i in range(0, len(missing), length)]
-    bar = tqdm(total=len(missing), unit=" images", desc="features", delay=2, disable=not progress)
+    # Left to tqdm where a bar is wanted, so that its own TQDM_DISABLE is heeded.
+    quiet = {} if progress else {"disable": True}
+    bar = tqdm(total=len(missing), unit=" images", desc="features", delay=2, **quiet)
     with bar, ThreadPoolExecutor(max_workers=1) as reader:
         pending = reader.submit(images.load, batches[0], size)
         for number, rows in enumerate(batches):

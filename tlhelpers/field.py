@@ -110,7 +110,6 @@ def run_experiment(
             )
     record = _open_record(name, Path(folder))
     done = {_identity(row) for row in record["results"]}
-    loaded: dict[int, Dataset] = {}
     for n in labels or experiment.labels:
         for seed in range(seeds or experiment.seeds):
             for arm in experiment.arms:
@@ -129,11 +128,9 @@ def run_experiment(
                     }
                     if _identity(settings) in done:
                         continue
-                    if arm.image_size not in loaded:
-                        loaded[arm.image_size] = load_dataset(
-                            experiment.dataset, tier="real", image_size=arm.image_size
-                        )
-                    data = loaded[arm.image_size]
+                    data = load_dataset(
+                        experiment.dataset, tier="real", image_size=arm.image_size, seed=seed
+                    )
                     record["data"] = asdict(data.source)
                     run = _run(arm, method, data.few(n, seed=seed), seed)
                     row = _describe(run, settings, record)

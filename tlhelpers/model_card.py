@@ -97,7 +97,7 @@ def _card(record: dict, tried: list[dict[str, str]]) -> str:
         f"- Parameters: {record['parameters']:,}; file: {record['bytes']:,} bytes, half precision",
         f"- SHA-256: `{record['sha256']}`",
         f"- Data: {settings['images']:,} images of `worlds.formulas` (seed {settings['seed']}, "
-        f"relatedness {settings['relatedness']:g}), 148 classes of forms and five further labels",
+        f"relatedness {settings['relatedness']:g}, difficulty {settings['difficulty']:g}), 148 classes of forms and five further labels",
         f"- Training: {settings['steps']:,} pairs of AdamW updates, {settings['batch']} images at "
         f"64 px and {2 * settings['batch']} at 32 px each; learning rate "
         f"{settings['learning_rate']:g}, weight decay {settings['weight_decay']:g}, label "
@@ -128,8 +128,11 @@ def _card(record: dict, tried: list[dict[str, str]]) -> str:
         "The network has seen no photograph. The formulas draw no cat, no dog and none of the ten",
         "things, but at relatedness 1 they share a vocabulary of parts with them on purpose:",
         "pointed and hanging protrusions, discs with slits, boxes beside rings, striped surfaces,",
-        "the same backgrounds and light. On drawn worlds it therefore transfers far better than",
-        "on photographs, for which networks trained on photographs are the right source.",
+        "the same backgrounds and light. Parts are combined at random, so now and then a blob with",
+        "two points and two slits looks like a cat's face; its label is the blob's. On drawn worlds",
+        "the network therefore transfers far better than it can be expected to on photographs, for",
+        "which networks trained on photographs are the right source. Weights made again on another",
+        "processor differ in their last digits, and so, slightly, do the accuracies.",
     ]
     if tried:
         lines += ["", "## What was tried", "", "| trial | outcome |", "| --- | --- |"]

@@ -50,6 +50,7 @@ class Settings:
         smoothing: Label smoothing.
         head_weight: Weight of each further head's loss beside the form's.
         relatedness: Of the formulas.
+        difficulty: Of the formulas.
         bfloat16: Whether convolutions run in bfloat16.
     """
 
@@ -64,6 +65,7 @@ class Settings:
     smoothing: float = 0.1
     head_weight: float = 0.3
     relatedness: float = 1.0
+    difficulty: float = 0.35
     bfloat16: bool = False
 
 

@@ -27,7 +27,6 @@ from tlhelpers.vgg16_mini import WEIGHTS_FILE, standardise
 from tlhelpers.worlds.formulas import HEADS, formulas
 
 HELD_OUT_SEED = 1_000_003
-DIFFICULTY = 0.35
 
 
 def has_fast_bfloat16() -> bool:
@@ -36,14 +35,16 @@ def has_fast_bfloat16() -> bool:
     return info.exists() and "amx_bf16" in info.read_text(encoding="utf-8", errors="ignore")
 
 
-def draw_source(n: int, seed: int, relatedness: float) -> tuple[np.ndarray, np.ndarray]:
+def draw_source(
+    n: int, seed: int, relatedness: float = 1.0, difficulty: float = 0.35
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw the source task.
 
     Returns:
         uint8 images `[n, 64, 64, 3]` and int32 labels `[n, 6]`: the form, then one
         column per further head, -1 where an image has no such label.
     """
-    world = formulas(n, seed, SIZE, relatedness, difficulty=DIFFICULTY)
+    world = formulas(n, seed, SIZE, relatedness, difficulty=difficulty)
     columns = [world.labels, *(world.conditions[head] for head in HEADS)]
     return world.images, np.stack(columns, axis=1).astype(np.int32)
 
@@ -98,7 +99,9 @@ def train(
     Returns:
         The trainer and a record of the run.
     """
-    images, labels = draw_source(settings.images, settings.seed, settings.relatedness)
+    images, labels = draw_source(
+        settings.images, settings.seed, settings.relatedness, settings.difficulty
+    )
     if minutes is not None:
         settings = Settings(
             **{**asdict(settings), "steps": _steps_in(settings, minutes, images, labels)}
@@ -133,7 +136,7 @@ def train(
             write_atomically(checkpoint, npz_bytes(state, compressed=False))
     seconds += time.perf_counter() - started
     held_images, held_labels = draw_source(
-        settings.held_out, settings.seed + HELD_OUT_SEED, settings.relatedness
+        settings.held_out, settings.seed + HELD_OUT_SEED, settings.relatedness, settings.difficulty
     )
     record = {
         "settings": asdict(settings),
