@@ -69,9 +69,12 @@ def test_grids_keep_features_few():
     assert recipes.feature_grid(7, 1280) == 1
 
 
-def test_more_images_free_more_stages():
-    assert recipes.first_stage_to_tune(STAGES, 99) == "block5_pool"
-    assert recipes.first_stage_to_tune(STAGES, 100) == "block3_pool"
-    assert recipes.first_stage_to_tune(("only",), 10_000) == "only"
-    places = [STAGES.index(recipes.first_stage_to_tune(STAGES, n)) for n in SIZES]
-    assert places == sorted(places, reverse=True)
+def test_a_far_source_frees_every_stage():
+    assert recipes.first_stage_to_tune(STAGES) == STAGES[-2]
+    assert recipes.first_stage_to_tune(STAGES, near_source=False) == STAGES[0]
+    assert recipes.first_stage_to_tune(STAGES[:1]) == STAGES[0]
+
+
+def test_a_far_source_gets_larger_rates():
+    near, far = (recipes.fine_tuning(200, 50, 64, near_source=near) for near in (True, False))
+    assert near.learning_rate * near.backbone_rate < far.learning_rate * far.backbone_rate

@@ -54,11 +54,11 @@ def test_saved_and_loaded(run, tmp_path):
     images = random_images(3)
     loaded = keras.models.load_model(path)
     np.testing.assert_allclose(loaded(images), run.model(images), atol=1e-6)
-    note = json.loads(path.with_suffix(".json").read_text("utf-8"))
+    note = json.loads(path.with_name(f"{path.name}.json").read_text("utf-8"))
     assert note["classes"] == ["lying", "standing"]
     assert "32 x 32" in note["input"]
     assert note["trained_on"] == "stripes"
-    assert sorted(file.name for file in path.parent.iterdir()) == ["cats.json", "cats.keras"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["cats.keras", "cats.keras.json"]
 
 
 def test_a_failed_save_leaves_the_old_file(run, tmp_path, monkeypatch):

@@ -105,7 +105,7 @@ class TestBatches:
         assert sorted(inputs[:, 0]) == list(range(10))
         np.testing.assert_array_equal(labels, inputs[:, 0] % 3)
         assert (inputs[:, 1] == 0).all()
-        batches.on_epoch_end()
+        batches.start_epoch(1)
         assert (self.epoch(batches)[0][:, 1] == 1).all()
 
     def test_orders_are_seeded_and_change(self):
@@ -113,7 +113,7 @@ class TestBatches:
         first = self.epoch(a)[0][:, 0]
         np.testing.assert_array_equal(first, self.epoch(b)[0][:, 0])
         assert not np.array_equal(first, self.epoch(c)[0][:, 0])
-        a.on_epoch_end()
+        a.start_epoch(1)
         assert not np.array_equal(first, self.epoch(a)[0][:, 0])
 
 
@@ -171,3 +171,18 @@ class TestTrain:
         kernel, bias = self.model.get_weights()
         np.testing.assert_array_equal(bias, before[1])
         assert not np.allclose(kernel, before[0])
+
+
+def test_fit_sees_the_epochs_in_order():
+    seen = []
+
+    def load(rows, epoch):
+        seen.append(epoch)
+        return np.zeros((len(rows), 2), "float32")
+
+    labels = np.array([0, 1, 0, 1])
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(inputs))
+    train(model, Batches(load, labels, 4, seed=0), None, Training(3, 4, 1e-3))
+    assert sorted(set(seen)) == [0, 1, 2]
+    assert seen[-1] == 2

@@ -30,6 +30,7 @@ INSIDE_THE_NETWORK = Preprocessing()
 CENTRED = Preprocessing(scale=1 / 63.75, offset=-2.0)
 
 NETWORK_OUTPUT = "output"
+IMAGENET = "ImageNet"
 MIN_INPUT_SIZE = 32
 
 
@@ -44,6 +45,7 @@ class Architecture:
         stages: Layer at which each named stage ends, from input to output.
         partial_weights: Files that hold only the first stages: base name to last stage held.
         paper: Where it is described.
+        source: What its weights were trained on.
     """
 
     application: str
@@ -52,6 +54,7 @@ class Architecture:
     stages: Mapping[str, str]
     paper: str
     partial_weights: Mapping[str, str] = field(default_factory=dict)
+    source: str = IMAGENET
 
 
 _VGG_STAGES = {f"block{i}_pool": f"block{i}_pool" for i in range(1, 6)}
@@ -62,6 +65,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         weights="vgg16_mini.npz",
         preprocessing=CENTRED,
         stages=_VGG_STAGES,
+        source="formulas",
         paper="this project; after Simonyan & Zisserman 2015, arXiv:1409.1556",
     ),
     "vgg16": Architecture(

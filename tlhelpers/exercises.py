@@ -39,10 +39,9 @@ EXERCISES: dict[str, Exercise] = {
         "proportion p is √(p(1 − p)/n). Solve for n.",
         mistakes=(
             (
-                near(456, 0.05),
-                "That makes the whole interval, not its half, two points wide… twice.",
+                near(465, 0.03),
+                "95 % takes 1.96 standard errors, and ± 1 point is half of the interval.",
             ),
-            (near(475, 0.05), "That is one standard error; 95 % takes 1.96 of them."),
             (near(9604, 0.04), "That is for an accuracy of 50 %, the worst case; here it is 95 %."),
         ),
     ),

@@ -131,6 +131,7 @@ def run_experiment(
                     data = load_dataset(
                         experiment.dataset, tier="real", image_size=arm.image_size, seed=seed
                     )
+                    _check_same_data(record, data)
                     record["data"] = asdict(data.source)
                     run = _run(arm, method, data.few(n, seed=seed), seed)
                     row = _describe(run, settings, record)
@@ -261,6 +262,17 @@ def _describe(run: "Run", settings: dict[str, Any], record: dict[str, Any]) -> d
         "config": run.config,
         "environment": record["environments"].index(here),
     }
+
+
+def _check_same_data(record: dict[str, Any], data: "Dataset") -> None:
+    """Raise an error where a record was made from other data: its results would not compare."""
+    recorded = record["data"].get("digest", data.source.digest)
+    if recorded != data.source.digest:
+        raise ValueError(
+            f"All results of a record must come from the same data. Received: {data.source.origin} "
+            f"with digest {data.source.digest[:19]}, and a record made from {recorded[:19]}. "
+            "Choose another folder with --to."
+        )
 
 
 def _identity(row: dict[str, Any]) -> tuple[Any, ...]:

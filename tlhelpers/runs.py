@@ -82,6 +82,8 @@ class Run:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Save the model, with its preprocessing, and beside it a note on what it expects.
 
+        The note is named like the model, with ``.json`` behind.
+
         Args:
             path: A file name that ends in ``.keras``. An existing file is replaced only when the
                 new one is complete.
@@ -105,8 +107,11 @@ class Run:
             "trained_on": self.data.name,
             "config": self.config,
         }
-        path.with_suffix(".json").write_text(json.dumps(note, indent=1, default=str), "utf-8")
+        note_path = path.with_name(f"{path.name}.json")
+        unfinished_note = note_path.with_name(f".unfinished-{os.getpid()}-{note_path.name}")
+        unfinished_note.write_text(json.dumps(note, indent=1, default=str), encoding="utf-8")
         os.replace(unfinished, path)
+        os.replace(unfinished_note, note_path)
         return path
 
     def __str__(self) -> str:

@@ -30,9 +30,20 @@ class Batches(keras.utils.PyDataset):
         self.load = load
         self.labels = labels
         self.batch_size = batch_size
-        self.rng = np.random.default_rng(seed)
-        self.epoch = 0
-        self.order = self.rng.permutation(len(labels))
+        self.seed = seed
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Draw an epoch's order, from the seed and its number.
+
+        Keras's own ``on_epoch_end`` won't do to count epochs: Keras 3.15 also calls it once before
+        the first.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
+        self.epoch = epoch
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.labels))
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -42,11 +53,6 @@ class Batches(keras.utils.PyDataset):
         """Return one batch of inputs and labels."""
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         return self.load(rows, self.epoch), self.labels[rows]
-
-    def on_epoch_end(self) -> None:
-        """Draw the next epoch's order."""
-        self.epoch += 1
-        self.order = self.rng.permutation(len(self.labels))
 
 
 @keras.saving.register_keras_serializable("tlhelpers")
@@ -123,7 +129,10 @@ def train(
     factors: Mapping[str, float] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, list[float]]:
-    """Train a classifier and leave it with the weights of its best epoch.
+    """Train a classifier.
+
+    Where the recipe has patience, the weights of the epoch with the lowest validation loss are kept;
+    elsewhere the last epoch's.
 
     Args:
         model: Keras model from inputs to probabilities ``[n, n_classes]``; changed in place.
@@ -155,12 +164,15 @@ def train(
                 "val_loss", patience=recipe.patience, restore_best_weights=True
             )
         ]
+    counter = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: batches.start_epoch(epoch)
+    )
     history = model.fit(
         batches,
         epochs=recipe.epochs,
         validation_data=validation,
         validation_batch_size=256,
-        callbacks=[*stopping, *callbacks],
+        callbacks=[counter, *stopping, *callbacks],
         verbose=0,
     )
     return {name: [float(value) for value in values] for name, values in history.history.items()}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlhelpers import recipes
+from tlhelpers.architectures import ARCHITECTURES, IMAGENET, NETWORK_OUTPUT
 from tlhelpers.augmentation import Augmentation, AugmentedViews
 from tlhelpers.backbones import Backbone, check_stage
 from tlhelpers.features import extract_features, pool, pooled_features
@@ -134,8 +135,11 @@ def model_transfer(
             f"start must be a run with the same classes, {', '.join(data.class_names)}. Received: "
             f"one with {', '.join(start.data.class_names)}; leave start out to fit a new head."
         )
-    recipe = recipe or recipes.fine_tuning(len(data.train), len(data.validation), base.input_size)
-    first = unfreeze_from or recipes.first_stage_to_tune(base.stages, len(data.train))
+    near = ARCHITECTURES[base.name].source == IMAGENET
+    recipe = recipe or recipes.fine_tuning(
+        len(data.train), len(data.validation), base.input_size, near_source=near
+    )
+    first = unfreeze_from or recipes.first_stage_to_tune(base.stages, near_source=near)
     check_stage(first, base.stages, base.name)
 
     keras.utils.set_random_seed(seed)
@@ -348,8 +352,6 @@ def _image_batches(
 
 def _stage_factors(base: Backbone, recipe: recipes.Training) -> dict[str, float]:
     """Return the factor on the learning rate of each of the backbone's variables, by its path."""
-    from tlhelpers.architectures import ARCHITECTURES, NETWORK_OUTPUT
-
     ends = [ARCHITECTURES[base.name].stages[stage] for stage in base.stages]
     factors, stage = {}, 0
     for layer in base.model.layers:
