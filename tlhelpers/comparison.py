@@ -34,7 +34,7 @@ class Comparison:
         """Show the table in a notebook."""
         return self.table.to_html(border=0)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """Show the table as text."""
         return self.table.to_string()
 

@@ -66,7 +66,7 @@ def fit_linear_head(
 
     Features are centred and brought to unit scale by one factor for all of them, so that one list
     of penalties suits every backbone; both are folded into the layer's weights. The penalty with
-    the lowest cross-entropy is chosen on the validation data, or, where those are fewer than 40
+    the lowest cross-entropy is chosen on the validation data, or, where those are fewer than 20
     images, by cross-validation on the training data.
 
     Args:

@@ -151,6 +151,7 @@ def accuracy_by_labels(accuracies: Mapping[str, Mapping[int, Sequence[float]]]) 
         raise ValueError("A figure by labels needs at least one accuracy. Received: none.")
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(6.4, 3.6))
+        ends = []
         for place, (method, by_count) in enumerate(accuracies.items()):
             colour = colour_of(method, place)
             counts = sorted(by_count)
@@ -159,9 +160,15 @@ def accuracy_by_labels(accuracies: Mapping[str, Mapping[int, Sequence[float]]]) 
             for n in counts:
                 values = 100 * np.asarray(by_count[n])
                 axis.plot(np.full(len(values), n), values, "o", color=colour, ms=4, alpha=0.55)
+            ends.append((means[-1], method, counts[-1], colour))
+        lowest, highest = axis.get_ylim()
+        least_gap, height = 0.06 * (highest - lowest), -np.inf
+        for mean, method, count, colour in sorted(ends):
+            # Labels at the lines' ends, moved up where they would lie on one another.
+            height = max(mean, height + least_gap)
             axis.annotate(
                 method,
-                (counts[-1], means[-1]),
+                (count, height),
                 xytext=(8, 0),
                 textcoords="offset points",
                 va="center",
@@ -253,7 +260,6 @@ def reliability_diagram(run: "Run", split: str = "test") -> Figure:
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(3.8, 3.5))
         axis.plot([0, 100], [0, 100], ":", color="#999999")
-        axis.plot(100 * measured.confidence, 100 * measured.accuracy, color=colour_of(run.name))
         area = 20 + 380 * measured.count / measured.count.max()
         axis.scatter(
             100 * measured.confidence,

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 INVERSE_PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 """Values of scikit-learn's ``C`` tried for a logistic head on features of unit scale."""
 
-MIN_VALIDATION = 40
+MIN_VALIDATION = 20
 """Below this many validation images, their score is too noisy to choose anything by."""
 
 
@@ -122,7 +122,7 @@ def fine_tuning(
         epochs = _epochs(n_train, images=3200, least=8, most=20)
         rate, backbone_rate, rate_decay = 3e-4, 0.1, 0.5
     else:
-        epochs = _epochs(n_train, images=4000, least=12, most=40)
+        epochs = _epochs(n_train, images=4000, least=12, most=25)
         rate, backbone_rate, rate_decay = 1e-3, 1.0, 1.0
     return Training(
         epochs=epochs,
@@ -159,8 +159,8 @@ def from_scratch(n_train: int, n_validation: int, image_size: int) -> Training:
     """
     _check_count(n_train)
     # With a few dozen images, longer training memorised them and nothing else (200 epochs against
-    # 60, on drawn pets); with a hundred and more it is what lifts the baseline.
-    most = 60 if n_train < 64 else 120
+    # 60 and 40, on drawn pets); with a hundred and more it is what lifts the baseline.
+    most = 40 if n_train < 64 else 120
     epochs = _epochs(n_train, images=19_200, least=40, most=most)
     return Training(
         epochs=epochs,
