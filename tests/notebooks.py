@@ -10,6 +10,7 @@ in what tests/sanitize.cfg sets aside (measured seconds, memory, paths), the sto
 """
 
 import argparse
+import base64
 import configparser
 import hashlib
 import os
@@ -150,8 +151,26 @@ def refresh(path: Path, rules: list[tuple[re.Pattern, str]]) -> str:
     fresh = normalise(fresh)
     same = keep_stored_text(fresh, normalise(stored), rules)
     store(fresh, path)
+    store_pictures(fresh, path.parent)
     cost = f"{done.seconds:.0f} s, {done.peak_memory_mb / 1024:.1f} GiB"
     return f"{path.name}: {cost}, text outputs {'unchanged' if same else 'changed'}"
+
+
+def pictures(notebook: nbformat.NotebookNode) -> dict[str, bytes]:
+    """Return the pictures that other pages show too: file name to PNG, from cells that name one."""
+    return {
+        cell.metadata["tlhelpers"]["picture"]: base64.b64decode(output.data["image/png"])
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "picture" in cell.metadata.get("tlhelpers", {}) and "image/png" in output.get("data", {})
+    }
+
+
+def store_pictures(notebook: nbformat.NotebookNode, folder: Path) -> None:
+    """Write the pictures that other pages show too."""
+    for name, content in pictures(notebook).items():
+        (folder / "_static").mkdir(exist_ok=True)
+        (folder / "_static" / name).write_bytes(content)
 
 
 def main() -> int:
@@ -171,6 +190,7 @@ def main() -> int:
                 status = 1
         elif options.tidy:
             store(normalise(stored), path)
+            store_pictures(stored, path.parent)
         else:
             try:
                 print(refresh(path, rules), flush=True)

@@ -306,3 +306,16 @@ print('mean 0.126 in 3.2 s')"""
     command = [sys.executable, "-m", "pytest", *options[1].split(), other, chapter]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == status, done.stdout
+
+
+def test_pictures_on_other_pages_are_the_chapters_own(root):
+    import nbformat
+
+    from notebooks import pictures
+
+    found = {}
+    for path in sorted((root / "book").glob("*.ipynb")):
+        found |= pictures(nbformat.read(path, as_version=4))
+    assert found, "no chapter names a picture for other pages"
+    for name, content in found.items():
+        assert (root / "book/_static" / name).read_bytes() == content, f"{name}: run make outputs"

@@ -182,7 +182,9 @@ class TestDataset:
         assert set(data.few(4, seed=4).train.digests()) != small
 
     def test_few_errors(self):
-        with pytest.raises(ValueError, match=r"needs 32 images in the train split for n=40.*cat 30"):
+        with pytest.raises(
+            ValueError, match=r"needs 32 images in the train split for n=40.*cat 30"
+        ):
             make_dataset().few(40)
         with pytest.raises(ValueError, match="at least 2"):
             make_dataset().few(1)
