@@ -310,7 +310,6 @@ print('mean 0.126 in 3.2 s')"""
 
 def test_pictures_on_other_pages_are_the_chapters_own(root):
     import nbformat
-
     from notebooks import pictures
 
     found = {}

@@ -298,7 +298,7 @@ class TestRealMirror:
         digests = [set(s.digests()) for s in (data.train, data.validation, data.test)]
         assert len(set.union(*digests)) == 3000
         few = data.few(20)
-        assert sizes(few) == (40, 10, 1000)
+        assert sizes(few) == (32, 8, 1000)
 
     def test_digits(self, real):
         data = load_dataset("digits", tier="real")

@@ -65,7 +65,7 @@ def test_the_penalty_is_chosen_on_validation():
 
 def test_the_penalty_is_chosen_by_cross_validation():
     x, y = clouds(40, 2, distance=0.5)
-    few, few_y = clouds(39, 2, seed=1)
+    few, few_y = clouds(19, 2, seed=1)
     head = fit_linear_head(x, y, few, few_y, n_classes=2, seed=4)
     assert head.chosen_on == "cross-validation"
     centre, scale = x.mean(axis=0), np.linalg.norm(x - x.mean(axis=0)) / np.sqrt(len(x))

@@ -119,6 +119,7 @@ def test_reliability_diagram():
     run = made_up()
     measured = reliability(run.probabilities(), run.data.test.labels)
     (axis,) = plots.reliability_diagram(run).axes
-    np.testing.assert_allclose(axis.lines[1].get_xdata(), 100 * measured.confidence)
-    np.testing.assert_allclose(axis.lines[1].get_ydata(), 100 * measured.accuracy)
+    shown = np.asarray(axis.collections[0].get_offsets())
+    np.testing.assert_allclose(shown[:, 0], 100 * measured.confidence)
+    np.testing.assert_allclose(shown[:, 1], 100 * measured.accuracy)
     assert f"{measured.error:.3f}" in axis.get_title(loc="left")

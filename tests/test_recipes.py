@@ -30,13 +30,15 @@ def test_patience_needs_enough_validation_images():
 
 
 @pytest.mark.parametrize("recipe", [recipes.fine_tuning, recipes.from_scratch])
-def test_more_images_need_fewer_epochs(recipe):
-    epochs = [recipe(n, 100, 64).epochs for n in SIZES]
+def test_recipes_follow_the_data_size(recipe):
+    few = recipes.MIN_VALIDATION - 1
+    # Below 64 images more epochs were of no use; from there on, more images need fewer.
+    epochs = [recipe(n, 100, 64).epochs for n in SIZES if n >= 64]
     assert epochs == sorted(epochs, reverse=True)
-    assert recipe(255, 0, 64).batch_size == 16
+    assert recipe(40, 0, 64).batch_size == 16
     assert recipe(256, 0, 64).batch_size == 32
-    assert recipe(100, 39, 64).patience is None
-    assert recipe(100, 40, 64).patience >= 3
+    assert recipe(100, few, 64).patience is None
+    assert recipe(100, few + 1, 64).patience >= 3
     assert recipe(100, 40, 64) == recipe(100, 40, 64)
     with pytest.raises(ValueError, match=r"at least one image. Received: 0"):
         recipe(0, 10, 64)

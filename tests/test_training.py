@@ -144,10 +144,12 @@ class TestTrain:
 
     def test_it_learns_and_reports(self):
         history = self.train((self.x, self.y))
-        assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+        assert set(history) == {"loss", "accuracy"}, "validation decides nothing without patience"
         assert history["loss"][-1] < history["loss"][0]
         assert all(type(value) is float for values in history.values() for value in values)
-        assert set(self.train(None, epochs=1)) == {"loss", "accuracy"}
+        assert set(self.train(None, epochs=1, patience=3)) == {"loss", "accuracy"}
+        watched = self.train((self.x, self.y), epochs=1, patience=3)
+        assert set(watched) == {"loss", "accuracy", "val_loss", "val_accuracy"}
 
     def test_the_best_epoch_is_kept(self):
         # Labels the wrong way round: the better the training, the worse the validation.

@@ -5,6 +5,7 @@ import os
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,34 +111,26 @@ def run_experiment(
             )
     record = _open_record(name, Path(folder))
     done = {_identity(row) for row in record["results"]}
-    for n in labels or experiment.labels:
-        for seed in range(seeds or experiment.seeds):
-            for arm in experiment.arms:
-                for method in arm.methods:
-                    if backbones and arm.backbone not in backbones:
-                        continue
-                    if methods and method not in methods:
-                        continue
-                    settings = {
-                        "backbone": arm.backbone,
-                        "cut": arm.cut,
-                        "image_size": arm.image_size,
-                        "method": method,
-                        "labels": n,
-                        "seed": seed,
-                    }
-                    if _identity(settings) in done:
-                        continue
-                    data = load_dataset(
-                        experiment.dataset, tier="real", image_size=arm.image_size, seed=seed
-                    )
-                    _check_same_data(record, data)
-                    record["data"] = asdict(data.source)
-                    run = _run(arm, method, data.few(n, seed=seed), seed)
-                    row = _describe(run, settings, record)
-                    record["results"].append(row)
-                    _write(record, Path(folder) / f"{name}.json")
-                    yield row
+    for n, seed, arm in product(
+        labels or experiment.labels, range(seeds or experiment.seeds), experiment.arms
+    ):
+        if backbones and arm.backbone not in backbones:
+            continue
+        for method in (m for m in arm.methods if not methods or m in methods):
+            settings = {**asdict(arm), "method": method, "labels": n, "seed": seed}
+            del settings["methods"]
+            if _identity(settings) in done:
+                continue
+            data = load_dataset(
+                experiment.dataset, tier="real", image_size=arm.image_size, seed=seed
+            )
+            _check_same_data(record, data)
+            record["data"] = asdict(data.source)
+            run = _run(arm, method, data.few(n, seed=seed), seed)
+            row = _describe(run, settings, record)
+            record["results"].append(row)
+            _write(record, Path(folder) / f"{name}.json")
+            yield row
 
 
 def load(name: str, folder: str | os.PathLike[str] | None = None) -> dict[str, Any]:
