@@ -112,16 +112,9 @@ def standardise(model: keras.Model, images: np.ndarray) -> None:
         >>> model = build_vgg16_mini(32)
         >>> standardise(model, np.random.default_rng(0).uniform(0, 255, (64, 32, 32, 3)))
     """
-    import keras
+    from tlhelpers.initialisation import standardise_channels
 
-    x = keras.ops.convert_to_tensor(preprocess(images))
-    for layer in model.layers[1:]:
-        if layer.weights:
-            kernel, _ = layer.get_weights()
-            sums = np.asarray(keras.ops.conv(x, kernel, padding="same"), np.float64)
-            mean, deviation = sums.mean(axis=(0, 1, 2)), sums.std(axis=(0, 1, 2)) + 1e-6
-            layer.set_weights([kernel / deviation.astype(np.float32), -mean / deviation])
-        x = keras.ops.cast(layer(x), "float32")
+    standardise_channels(model, preprocess(images))
 
 
 def read_weights(path: Path | None = None) -> dict[str, np.ndarray]:
