@@ -40,9 +40,9 @@ class Settings:
 
     Attributes:
         seed: Seed of data, initial weights and order. Defaults to 0.
-        images: Training images drawn. Defaults to 40,000.
+        images: Training images drawn. Defaults to 80,000.
         held_out: Images of another seed on which source accuracy is reported.
-        steps: Pairs of updates, one at 64 and one at 32 pixels.
+        steps: Pairs of updates, one at 64 and one at 32 pixels. Defaults to 10,000.
         batch: Images per update at 64 pixels; twice as many at 32.
         learning_rate: Peak of the cosine after the warm-up.
         weight_decay: Of AdamW.
@@ -55,9 +55,9 @@ class Settings:
     """
 
     seed: int = 0
-    images: int = 40_000
+    images: int = 80_000
     held_out: int = 2_960
-    steps: int = 4_000
+    steps: int = 10_000
     batch: int = 64
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.05

@@ -1,4 +1,4 @@
-"""The exercises' answers, usual mistakes and hints, by chapter and number."""
+"""Chapter 5: the head, the preprocessing, intervals, and where to cut."""
 
 from tlhelpers.checks import Exercise, near, number, numbers, scores_by_stage
 
