@@ -13,7 +13,7 @@ CHAPTERS ?=
 
 SITE := $(BIN)/jupyter-book build --config _config.yml --path-output $(OUT) --all -W -n --keep-going -q
 
-.PHONY: book html test lint outputs field pretrain clean
+.PHONY: book html test lint outputs field study pretrain clean
 .DEFAULT_GOAL := book
 .DELETE_ON_ERROR:
 
@@ -50,6 +50,10 @@ outputs: $(INSTALLED)
 # Full-size results on real data, recorded under book/_data/field; needs the network or TLH_MIRROR.
 field: $(INSTALLED)
 	$(BIN)/tlhelpers record --all
+
+# The controlled study: scratch, frozen, fine-tuned by labels, target and relatedness. Hours; resumes.
+study: $(INSTALLED)
+	$(BIN)/tlhelpers study
 
 # Trains the small network that the package ships.
 pretrain: $(INSTALLED)

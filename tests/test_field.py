@@ -8,7 +8,7 @@ import pytest
 from toys import small_backbone, striped_data
 
 import tlhelpers
-from tlhelpers import field
+from tlhelpers import field, records
 from tlhelpers.field import Arm, Experiment, run_experiment
 from tlhelpers.runs import Run
 
@@ -120,8 +120,8 @@ class TestRunExperiment:
 
     def test_other_environments_are_told_apart(self, laboratory, tmp_path, monkeypatch):
         next(run_experiment("toy", tmp_path))
-        here = field.environment()
-        monkeypatch.setattr(field, "environment", lambda: {**here, "device": "another"})
+        here = records.environment()
+        monkeypatch.setattr(records, "environment", lambda: {**here, "device": "another"})
         rows = list(run_experiment("toy", tmp_path))
         assert {row["environment"] for row in rows} == {1}
         assert [one["device"] for one in read(tmp_path)["environments"]] == [

@@ -1,9 +1,10 @@
-"""The command line: ``tlhelpers doctor``, ``fetch``, ``run`` and ``record``."""
+"""The command line: ``tlhelpers doctor``, ``fetch``, ``run``, ``record`` and ``study``."""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from tlhelpers import __version__
@@ -75,6 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     record.add_argument("--seeds", type=int, metavar="K", help="number of seeds")
     record.set_defaults(command=_record)
+
+    study = commands.add_parser("study", help="run the controlled study, or what is missing of it")
+    study.add_argument("--to", type=Path, default=Path("book/_data/study"), metavar="DIR")
+    study.add_argument("--targets", nargs="+", metavar="NAME", help="default: all, and relatedness")
+    study.add_argument("--labels", nargs="+", type=int, metavar="N", help="only these label counts")
+    study.add_argument("--seeds", type=int, metavar="K", help="number of seeds")
+    study.set_defaults(command=_study)
     return parser
 
 
@@ -166,6 +174,30 @@ def _record(options: argparse.Namespace) -> int:
                 flush=True,
             )
         print(f"Recorded in {folder / name}.json.")
+    return 0
+
+
+def _study(options: argparse.Namespace) -> int:
+    """Run what is missing of the controlled study."""
+    from tlhelpers import study, sweep
+    from tlhelpers.environment import setup
+
+    setup(tier="real")
+    targets = options.targets or [*study.TARGETS, study.SWEEP_NAME]
+    labels, seeds = options.labels or study.LABELS, options.seeds or study.SEEDS
+    compared = [name for name in targets if name != study.SWEEP_NAME]
+    parts = []
+    if compared:
+        parts.append(study.run_study(options.to, targets=compared, labels=labels, seeds=seeds))
+    if study.SWEEP_NAME in targets:
+        parts.append(sweep.run_sweep(options.to, labels=labels, seeds=seeds))
+    for row in chain.from_iterable(parts):
+        print(
+            f"{row['target']}: {row['labels']} labels a class, seed {row['seed']}, "
+            f"{row['method']}: test {row['test']:.1%} in {row['seconds']:.0f} s",
+            flush=True,
+        )
+    print(f"Recorded in {options.to}.")
     return 0
 
 

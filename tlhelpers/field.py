@@ -1,15 +1,13 @@
 """Full-size results: run once on the real tier, recorded with what made them, shown in the book."""
 
-import json
 import os
-import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlhelpers.environment import installed_version
+from tlhelpers.records import describe_run, load_record, open_record, write_record
 
 if TYPE_CHECKING:
     import pandas
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
     from tlhelpers.splits import Dataset
 
 METHODS = ("scratch", "frozen", "tuned")
-PACKAGES = ("tlhelpers", "keras", "tensorflow", "numpy", "scikit-learn", "pillow")
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,8 @@ def run_experiment(
             raise ValueError(
                 f"A backbone of {name} is one of {', '.join(known)}. Received: {backbone!r}."
             )
-    record = _open_record(name, Path(folder))
+    path = Path(folder) / f"{name}.json"
+    record = open_record(path)
     done = {_identity(row) for row in record["results"]}
     for n, seed, arm in product(
         labels or experiment.labels, range(seeds or experiment.seeds), experiment.arms
@@ -127,9 +125,9 @@ def run_experiment(
             _check_same_data(record, data)
             record["data"] = asdict(data.source)
             run = _run(arm, method, data.few(n, seed=seed), seed)
-            row = _describe(run, settings, record)
+            row = describe_run(run, settings, record)
             record["results"].append(row)
-            _write(record, Path(folder) / f"{name}.json")
+            write_record(record, path)
             yield row
 
 
@@ -151,20 +149,7 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> dict[str, A
         >>> sorted(load("cats_dogs"))  # doctest: +SKIP
         ['data', 'environments', 'experiment', 'results']
     """
-    sources = Path(__file__).parent.parent
-    places = (
-        [Path(folder)]
-        if folder
-        else [Path("_data/field"), Path("book/_data/field"), sources / "book/_data/field"]
-    )
-    for place in places:
-        path = place / f"{name}.json"
-        if path.is_file():
-            return json.loads(path.read_text(encoding="utf-8"))
-    raise FileNotFoundError(
-        f"Field results are read from {name}.json in {' or '.join(map(str, places))}. Received: no "
-        f"such file; record them with: tlhelpers record {name}"
-    )
+    return load_record(name, "field", folder)
 
 
 def table(name: str, folder: str | os.PathLike[str] | None = None) -> "pandas.DataFrame":
@@ -196,28 +181,6 @@ def table(name: str, folder: str | os.PathLike[str] | None = None) -> "pandas.Da
     ).reset_index()
 
 
-def environment() -> dict[str, Any]:
-    """Describe what computes: package versions, processor or GPU, cores.
-
-    Returns:
-        A dictionary that can be written as JSON.
-
-    Example:
-        >>> environment()["packages"]["numpy"] is not None
-        True
-    """
-    from tlhelpers.environment import describe_device, usable_cores
-
-    device, _ = describe_device()
-    return {
-        "packages": {name: installed_version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "device": device,
-        "processor": _processor(),
-        "cores": usable_cores(),
-    }
-
-
 def _experiment(name: str) -> Experiment:
     """Look an experiment up."""
     if name not in EXPERIMENTS:
@@ -239,24 +202,6 @@ def _run(arm: Arm, method: str, data: "Dataset", seed: int) -> "Run":
     return transfer.model_transfer(base, data, seed=seed)
 
 
-def _describe(run: "Run", settings: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
-    """Return one result: its settings, its scores, and which environment made it."""
-    here = environment()
-    if here not in record["environments"]:
-        record["environments"].append(here)
-    return {
-        **settings,
-        "test": run.test.accuracy,
-        "n_test": run.test.n,
-        "validation": run.validation.accuracy,
-        "n_validation": run.validation.n,
-        "seconds": round(run.seconds, 1),
-        "epochs_run": len(run.history.get("loss", [])),
-        "config": run.config,
-        "environment": record["environments"].index(here),
-    }
-
-
 def _check_same_data(record: dict[str, Any], data: "Dataset") -> None:
     """Raise an error where a record was made from other data: its results would not compare."""
     recorded = record["data"].get("digest", data.source.digest)
@@ -271,29 +216,3 @@ def _check_same_data(record: dict[str, Any], data: "Dataset") -> None:
 def _identity(row: dict[str, Any]) -> tuple[Any, ...]:
     """Return what tells one result from another."""
     return tuple(row[key] for key in ("backbone", "cut", "image_size", "method", "labels", "seed"))
-
-
-def _open_record(name: str, folder: Path) -> dict[str, Any]:
-    """Read the record, or begin one."""
-    path = folder / f"{name}.json"
-    if path.is_file():
-        return json.loads(path.read_text(encoding="utf-8"))
-    return {"experiment": name, "data": {}, "environments": [], "results": []}
-
-
-def _write(record: dict[str, Any], path: Path) -> None:
-    """Replace the file once the new one is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
-    unfinished.write_text(json.dumps(record, indent=1, default=float) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
-
-
-def _processor() -> str:
-    """Return the processor's name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

@@ -1,0 +1,159 @@
+"""The controlled study: what it runs, in which order, and that it resumes."""
+
+import json
+
+import numpy as np
+import pytest
+from toys import small_backbone, striped_data
+
+from tlhelpers import study, sweep, transfer
+from tlhelpers.augmentation import Augmentation
+from tlhelpers.recipes import Training
+from tlhelpers.runs import Run
+from tlhelpers.study import Target
+
+TOYS = {"lines": Target("a", "embedded", 32), "signs": Target("b", "real", 32)}
+
+
+class Laboratory:
+    """Stands in for training, and notes what was asked for."""
+
+    def __init__(self):
+        self.calls = []
+
+    def run(self, method, data, seed, recipe=None, augmentation=None, start=None):
+        self.calls.append((method, len(data.train), seed, recipe, augmentation, start))
+
+        def predict(split):
+            # The middle rate is the best baseline; seeds differ by one image.
+            wrong = seed % 10 + (0 if recipe is None or recipe.learning_rate == 1e-3 else 3)
+            labels = split.labels.copy()
+            labels[:wrong] = 1 - labels[:wrong]
+            return np.eye(2)[labels]
+
+        return Run(method, predict, data, {}, 1.0, {"seed": seed}, None, 1, predict)
+
+
+@pytest.fixture
+def laboratory(monkeypatch):
+    laboratory = Laboratory()
+    monkeypatch.setattr(study, "TARGETS", TOYS)
+    monkeypatch.setattr(study, "TUNING_LABELS", 4)
+    for module in (study, sweep):
+        monkeypatch.setattr(
+            module, "load_target", lambda target, seed: striped_data(24, 8, seed=seed)
+        )
+    monkeypatch.setattr("tlhelpers.backbones.load_backbone", lambda *_, **__: small_backbone())
+    monkeypatch.setattr("tlhelpers.runs.predict_images", lambda model, split: model(split))
+    monkeypatch.setattr(
+        transfer,
+        "feature_transfer",
+        lambda base, data, *, seed: laboratory.run("frozen", data, seed),
+    )
+    monkeypatch.setattr(
+        transfer,
+        "model_transfer",
+        lambda base, data, *, seed, start, augmentation: laboratory.run(
+            "tuned", data, seed, None, augmentation, start
+        ),
+    )
+    monkeypatch.setattr(
+        transfer,
+        "from_scratch",
+        lambda base, data, *, seed, recipe, augmentation: laboratory.run(
+            "scratch", data, seed, recipe, augmentation
+        ),
+    )
+    return laboratory
+
+
+def read(folder, name):
+    return json.loads((folder / f"{name}.json").read_text("utf-8"))
+
+
+def test_every_method_runs_for_every_target_seed_and_number_of_labels(laboratory, tmp_path):
+    rows = list(study.run_study(tmp_path, labels=(4, 6), seeds=2))
+    assert len(rows) == 2 * 2 * 2 * 3
+    assert {(row["target"], row["method"]) for row in rows} == {
+        (target, method) for target in TOYS for method in study.METHODS
+    }
+    # All targets have one seed before any has two.
+    assert [row["seed"] for row in rows] == [0] * 12 + [1] * 12
+    assert list(study.run_study(tmp_path, labels=(4, 6), seeds=2)) == []
+
+
+def test_the_baselines_rate_is_chosen_once_on_a_seed_no_result_uses(laboratory, tmp_path):
+    list(study.run_study(tmp_path, targets=["lines"], labels=(4, 6), seeds=2))
+    scratch = [call for call in laboratory.calls if call[0] == "scratch"]
+    tuning = [call for call in scratch if call[2] == study.TUNING_SEED]
+    assert [call[3].learning_rate for call in tuning] == list(study.RATES)
+    results = [call for call in scratch if call[2] != study.TUNING_SEED]
+    assert {call[3].learning_rate for call in results} == {1e-3}
+    tried = read(tmp_path, "lines")["baseline"]
+    assert [trial["learning_rate"] for trial in tried] == list(study.RATES)
+    assert tried[1]["validation"] > tried[0]["validation"]
+
+
+def test_an_interrupted_study_resumes(laboratory, tmp_path):
+    steps = study.run_study(tmp_path, labels=(4,), seeds=2)
+    first = [next(steps) for _ in range(5)]
+    steps.close()
+    rest = list(study.run_study(tmp_path, labels=(4,), seeds=2))
+    assert len(first) + len(rest) == 2 * 2 * 3
+    keys = [(row["target"], row["seed"], row["method"]) for row in first + rest]
+    assert len(set(keys)) == len(keys)
+
+
+def test_fine_tuning_starts_from_the_fitted_head_of_the_same_draw(laboratory, tmp_path):
+    list(study.run_study(tmp_path, targets=["lines"], labels=(4,), seeds=1))
+    (tuned,) = [call for call in laboratory.calls if call[0] == "tuned"]
+    assert tuned[5].name == "frozen"
+    assert tuned[5].data.train.digest
+
+
+def test_the_sweep_trains_the_baseline_once_for_all_sources(laboratory, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "_source", lambda relatedness, folder: folder / f"{relatedness}")
+    rows = list(sweep.run_sweep(tmp_path, labels=(4,), seeds=1, cache=tmp_path))
+    assert len(rows) == 1 + 2 * len(sweep.RELATEDNESS)
+    assert [row["relatedness"] for row in rows if row["method"] == "scratch"] == [None]
+    assert list(sweep.run_sweep(tmp_path, labels=(4,), seeds=1, cache=tmp_path)) == []
+
+
+def test_the_table_names_target_and_source(laboratory, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "_source", lambda relatedness, folder: folder / f"{relatedness}")
+    list(study.run_study(tmp_path, labels=(4,), seeds=1))
+    list(sweep.run_sweep(tmp_path, labels=(4,), seeds=1, cache=tmp_path))
+    table = study.table(tmp_path)
+    assert set(table["target"]) == {*TOYS, "pets_32"}
+    assert table[table["method"] == "scratch"]["relatedness"].isna().all()
+    assert (
+        table[(table["method"] == "frozen") & (table["target"] == "lines")].relatedness == 1
+    ).all()
+
+
+def test_unknown_targets_and_missing_records(tmp_path):
+    with pytest.raises(ValueError, match="one of pets, objects"):
+        next(study.run_study(tmp_path, targets=["cats"]))
+    with pytest.raises(FileNotFoundError, match="make study"):
+        study.table(tmp_path)
+
+
+def test_digits_are_never_mirrored():
+    assert study.TARGETS["mnist"].augmentation == Augmentation(flip=False)
+    assert all(isinstance(target.augmentation, Augmentation) for target in study.TARGETS.values())
+
+
+def test_one_target_for_real(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "TARGETS", {"lines": Target("a", "embedded", 32)})
+    monkeypatch.setattr(study, "RATES", (1e-3,))
+    monkeypatch.setattr(study, "TUNING_LABELS", 4)
+    monkeypatch.setattr(study, "load_target", lambda target, seed: striped_data(24, 8))
+    monkeypatch.setattr(
+        "tlhelpers.backbones.load_backbone", lambda *_, **__: small_backbone("block1_pool")
+    )
+    short = Training(1, 8, 1e-3, views=1)
+    monkeypatch.setattr(study.recipes, "from_scratch", lambda *_: short)
+    monkeypatch.setattr("tlhelpers.transfer.recipes.fine_tuning", lambda *_, **__: short)
+    rows = list(study.run_study(tmp_path, labels=(4,), seeds=1))
+    assert [row["method"] for row in rows] == ["scratch", "frozen", "tuned"]
+    assert all(0 <= row["test"] <= 1 for row in rows)

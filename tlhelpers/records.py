@@ -1,0 +1,147 @@
+"""Recorded results: JSON files that grow by one result at a time, with what made each."""
+
+import json
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlhelpers.environment import installed_version
+
+if TYPE_CHECKING:
+    from tlhelpers.runs import Run
+
+PACKAGES = ("tlhelpers", "keras", "tensorflow", "numpy", "scikit-learn", "pillow")
+
+
+def open_record(path: Path) -> dict[str, Any]:
+    """Read a record, or begin one.
+
+    Args:
+        path: The JSON file.
+
+    Returns:
+        A dictionary with ``experiment`` (the file's name), ``data``, ``environments`` and
+        ``results``, a list of one dictionary a result.
+
+    Example:
+        >>> open_record(Path("nowhere/pets.json"))["experiment"]
+        'pets'
+    """
+    if path.is_file():
+        return json.loads(path.read_text(encoding="utf-8"))
+    return {"experiment": path.stem, "data": {}, "environments": [], "results": []}
+
+
+def write_record(record: dict[str, Any], path: Path) -> None:
+    """Replace the file once the new one is complete.
+
+    Args:
+        record: What :func:`open_record` gave, with more results.
+        path: The JSON file; its folder is made when missing.
+
+    Example:
+        >>> write_record(open_record(Path("pets.json")), Path("pets.json"))  # doctest: +SKIP
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
+    unfinished.write_text(json.dumps(record, indent=1, default=float) + "\n", encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def load_record(
+    name: str, kind: str = "field", folder: str | os.PathLike[str] | None = None
+) -> dict[str, Any]:
+    """Read a record of the book.
+
+    Args:
+        name: Name of the experiment.
+        kind: Folder below the book's ``_data``. Defaults to ``"field"``.
+        folder: Folder of the JSON files. Defaults to the book's ``_data/<kind>``, looked for in the
+            working folder, in ``book/`` below it, and beside the installed package's sources.
+
+    Returns:
+        The record.
+
+    Raises:
+        FileNotFoundError: If there is none.
+
+    Example:
+        >>> load_record("cats_dogs")["experiment"]  # doctest: +SKIP
+        'cats_dogs'
+    """
+    sources = Path(__file__).parent.parent
+    below = Path("_data") / kind
+    places = [Path(folder)] if folder else [below, "book" / below, sources / "book" / below]
+    for place in places:
+        path = place / f"{name}.json"
+        if path.is_file():
+            return json.loads(path.read_text(encoding="utf-8"))
+    how = f"tlhelpers record {name}" if kind == "field" else "make study"
+    raise FileNotFoundError(
+        f"Recorded results are read from {name}.json in {' or '.join(map(str, places))}. Received: "
+        f"no such file; record them with: {how}"
+    )
+
+
+def describe_run(run: "Run", settings: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """Describe one result: its settings, its scores, and which environment made it.
+
+    Args:
+        run: A finished run.
+        settings: What tells it from the other results.
+        record: The record it will be part of; this environment is added where it is new.
+
+    Returns:
+        A dictionary that can be written as JSON.
+
+    Example:
+        >>> describe_run(run, {"labels": 20}, record)["test"]  # doctest: +SKIP
+        0.91
+    """
+    here = environment()
+    if here not in record["environments"]:
+        record["environments"].append(here)
+    return {
+        **settings,
+        "test": run.test.accuracy,
+        "n_test": run.test.n,
+        "validation": run.validation.accuracy,
+        "n_validation": run.validation.n,
+        "seconds": round(run.seconds, 1),
+        "epochs_run": len(run.history.get("loss", [])),
+        "config": run.config,
+        "environment": record["environments"].index(here),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Describe what computes: package versions, processor or GPU, cores.
+
+    Returns:
+        A dictionary that can be written as JSON.
+
+    Example:
+        >>> environment()["packages"]["numpy"] is not None
+        True
+    """
+    from tlhelpers.environment import describe_device, usable_cores
+
+    device, _ = describe_device()
+    return {
+        "packages": {name: installed_version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "device": device,
+        "processor": _processor(),
+        "cores": usable_cores(),
+    }
+
+
+def _processor() -> str:
+    """Return the processor's name where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
