@@ -82,15 +82,17 @@ def test_every_method_runs_for_every_target_seed_and_number_of_labels(laboratory
     assert list(study.run_study(tmp_path, labels=(4, 6), seeds=2)) == []
 
 
-def test_the_baselines_rate_is_chosen_once_on_a_seed_no_result_uses(laboratory, tmp_path):
+def test_the_baselines_recipe_is_chosen_once_on_a_seed_no_result_uses(laboratory, tmp_path):
     list(study.run_study(tmp_path, targets=["lines"], labels=(4, 6), seeds=2))
     scratch = [call for call in laboratory.calls if call[0] == "scratch"]
-    tuning = [call for call in scratch if call[2] == study.TUNING_SEED]
-    assert [call[3].learning_rate for call in tuning] == list(study.RATES)
-    results = [call for call in scratch if call[2] != study.TUNING_SEED]
-    assert {call[3].learning_rate for call in results} == {1e-3}
+    tuning = [call[3] for call in scratch if call[2] == study.TUNING_SEED]
+    assert [recipe.learning_rate for recipe in tuning] == [*study.RATES, 1e-3, 1e-3]
+    assert tuning[3].epochs == tuning[2].epochs / 2
+    assert [recipe.views for recipe in tuning] == [None, None, None, None, 0]
+    results = [call[3] for call in scratch if call[2] != study.TUNING_SEED]
+    assert {recipe.learning_rate for recipe in results} == {1e-3}
     tried = read(tmp_path, "lines")["baseline"]
-    assert [trial["learning_rate"] for trial in tried] == list(study.RATES)
+    assert len(tried) == 5
     assert tried[1]["validation"] > tried[0]["validation"]
 
 
@@ -152,7 +154,7 @@ def test_one_target_for_real(tmp_path, monkeypatch):
         "tlhelpers.backbones.load_backbone", lambda *_, **__: small_backbone("block1_pool")
     )
     short = Training(1, 8, 1e-3, views=1)
-    monkeypatch.setattr(study.recipes, "from_scratch", lambda *_: short)
+    monkeypatch.setattr("tlhelpers.recipes.from_scratch", lambda *_: short)
     monkeypatch.setattr("tlhelpers.transfer.recipes.fine_tuning", lambda *_, **__: short)
     rows = list(study.run_study(tmp_path, labels=(4,), seeds=1))
     assert [row["method"] for row in rows] == ["scratch", "frozen", "tuned"]

@@ -7,12 +7,13 @@ formulas: what it gives on photographs is part of the question.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlhelpers import recipes
 from tlhelpers.augmentation import Augmentation
+from tlhelpers.baseline import RATES, baseline_recipe, baseline_trials
+from tlhelpers.recipes import Training
 from tlhelpers.records import describe_run, load_record, open_record, write_record
 
 if TYPE_CHECKING:
@@ -24,12 +25,10 @@ if TYPE_CHECKING:
 METHODS = ("scratch", "frozen", "tuned")
 LABELS = (5, 20, 100, 500)
 SEEDS = 5
-RATES = (3e-4, 1e-3, 3e-3)
-"""Peak learning rates from which the baseline's is chosen, target by target."""
 
 TUNING_LABELS = 100
 TUNING_SEED = 1_000
-"""A seed of its own for choosing the baseline's learning rate, which no result uses."""
+"""A seed of its own for choosing the baseline's recipe, which no result uses."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +53,10 @@ class Target:
 TARGETS = {
     "pets": Target("cats_dogs", "embedded", 64, {"n": 1000}),
     "objects": Target("cifar10", "embedded", 32, {"n": 4000}),
-    "photographs": Target("cats_dogs", "real", 64),
     "cifar10": Target("cifar10", "real", 32),
     # A mirrored digit is another sign, or none.
     "mnist": Target("digits", "real", 32, augmentation=Augmentation(flip=False)),
+    "photographs": Target("cats_dogs", "real", 64),
 }
 SWEEP_NAME = "relatedness"
 
@@ -71,8 +70,8 @@ def run_study(
 ) -> Iterator[dict[str, Any]]:
     """Run what is missing of the comparison on each target, one seed of all targets at a time.
 
-    The baseline's learning rate is chosen first, for each target, on validation images with
-    100 labels a class and a seed that no result uses.
+    The baseline's learning rate, length and augmentation are chosen first, for each target, on
+    validation images with 100 labels a class and a seed that no result uses.
 
     Args:
         folder: Folder of the JSON files, one a target.
@@ -235,15 +234,10 @@ def run_missing(
     frozen = transfer.feature_transfer(base, few, seed=seed) if set(wanted) - {"scratch"} else None
     for method in wanted:
         if method == "scratch":
-            rate = _baseline_rate(path, target, base)
+            recipe = _baseline_recipe(path, target, base, few)
             record = open_record(path)
-            recipe = recipes.from_scratch(len(few.train), len(few.validation), base.input_size)
             run = transfer.from_scratch(
-                base,
-                few,
-                recipe=replace(recipe, learning_rate=rate),
-                augmentation=target.augmentation,
-                seed=seed,
+                base, few, recipe=recipe, augmentation=target.augmentation, seed=seed
             )
         elif method == "frozen" and frozen is not None:
             run = frozen
@@ -261,29 +255,21 @@ def run_missing(
         yield {"target": path.stem, **row}
 
 
-def _baseline_rate(path: Path, target: Target, base: "Backbone") -> float:
-    """Choose the baseline's learning rate on validation images, once for each target."""
-    from tlhelpers import transfer
-    from tlhelpers.runs import predict_images
-
+def _baseline_recipe(path: Path, target: Target, base: "Backbone", few: "Dataset") -> Training:
+    """Return the baseline's recipe for some labelled images, as chosen once for the target."""
     record = open_record(path)
     tried = record.setdefault("baseline", [])
-    data = load_target(target, TUNING_SEED)
-    few = data.few(TUNING_LABELS, seed=TUNING_SEED)
-    for rate in RATES:
-        if rate in [trial["learning_rate"] for trial in tried]:
-            continue
-        recipe = recipes.from_scratch(len(few.train), len(few.validation), base.input_size)
-        run = transfer.from_scratch(
+    if len(tried) < len(RATES) + 2:
+        data = load_target(target, TUNING_SEED)
+        for trial in baseline_trials(
             base,
-            few,
-            recipe=replace(recipe, learning_rate=rate),
+            data.few(TUNING_LABELS, seed=TUNING_SEED),
+            data.validation,
+            rates=RATES,
             augmentation=target.augmentation,
             seed=TUNING_SEED,
-        )
-        # Scored on the whole validation split: a few labels' worth would choose by luck.
-        guesses = predict_images(run.model, data.validation).argmax(axis=1)
-        accuracy = float((guesses == data.validation.labels).mean())
-        tried.append({"learning_rate": rate, "validation": round(accuracy, 4)})
-        write_record(record, path)
-    return max(tried, key=lambda trial: trial["validation"])["learning_rate"]
+            tried=list(tried),
+        ):
+            tried.append(trial)
+            write_record(record, path)
+    return baseline_recipe(tried, few, base)

@@ -1,0 +1,112 @@
+"""Choose the from-scratch baseline's recipe on validation images: a weak baseline proves nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tlhelpers import recipes
+from tlhelpers.augmentation import Augmentation
+from tlhelpers.recipes import Training
+
+if TYPE_CHECKING:
+    from tlhelpers.backbones import Backbone
+    from tlhelpers.splits import Dataset, Split
+
+RATES = (3e-4, 1e-3, 3e-3)
+"""Peak learning rates that are tried."""
+
+
+def baseline_trials(
+    base: "Backbone",
+    data: "Dataset",
+    validation: "Split",
+    *,
+    rates: Sequence[float] = RATES,
+    augmentation: Augmentation | None = None,
+    seed: int = 0,
+    tried: Sequence[Mapping[str, Any]] = (),
+) -> Iterator[dict[str, Any]]:
+    """Train from scratch at several learning rates, then for half as long, then unaugmented.
+
+    Args:
+        base: The backbone whose architecture is trained.
+        data: Labelled images to train on.
+        validation: Images to choose by: more than the few of ``data``, which would choose by luck.
+        rates: Peak learning rates. Defaults to 0.0003, 0.001 and 0.003.
+        augmentation: How training views may differ from the images. Defaults to ``Augmentation()``.
+        seed: Seed of weights, order and augmentation. Defaults to 0.
+        tried: Trials that are done already. Defaults to none.
+
+    Yields:
+        Each further trial: ``learning_rate``, ``length`` (share of the recipe's epochs),
+        ``augmented`` and ``validation`` (accuracy, 0 to 1).
+
+    Example:
+        >>> next(baseline_trials(base, few, data.validation))["length"]  # doctest: +SKIP
+        1.0
+    """
+    from tlhelpers import transfer
+    from tlhelpers.runs import predict_images
+
+    done = [dict(trial) for trial in tried]
+    for place in range(len(done), len(rates) + 2):
+        trial: dict[str, Any] = {"length": 1.0, "augmented": True}
+        if place < len(rates):
+            trial["learning_rate"] = rates[place]
+        else:
+            best = max(done[: len(rates)], key=lambda one: one["validation"])
+            trial["learning_rate"] = best["learning_rate"]
+            trial |= {"length": 0.5} if place == len(rates) else {"augmented": False}
+        run = transfer.from_scratch(
+            base,
+            data,
+            recipe=_varied(trial, data, base),
+            augmentation=augmentation,
+            seed=seed,
+        )
+        guesses = predict_images(run.model, validation).argmax(axis=1)
+        trial["validation"] = round(float((guesses == validation.labels).mean()), 4)
+        done.append(trial)
+        yield trial
+
+
+def baseline_recipe(
+    tried: Sequence[Mapping[str, Any]], data: "Dataset", base: "Backbone"
+) -> Training:
+    """Return the recipe of the best trial, for some labelled images.
+
+    Args:
+        tried: What :func:`baseline_trials` gave.
+        data: The labelled images to train on: their number decides the epochs.
+        base: The backbone whose architecture is trained.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        ValueError: If nothing was tried.
+
+    Example:
+        >>> import tlhelpers as tl
+        >>> data = tl.load_dataset("cats_dogs", tier="embedded", n=40)
+        >>> base = tl.load_backbone("vgg16_mini", data.image_size, weights=None)
+        >>> trial = {"learning_rate": 3e-3, "length": 0.5, "augmented": True, "validation": 0.7}
+        >>> baseline_recipe([trial], data, base).learning_rate
+        0.003
+    """
+    if not tried:
+        raise ValueError(
+            "The baseline's recipe is chosen among trials. Received: none; run baseline_trials."
+        )
+    return _varied(max(tried, key=lambda trial: trial["validation"]), data, base)
+
+
+def _varied(trial: Mapping[str, Any], data: "Dataset", base: "Backbone") -> Training:
+    """Return the usual recipe with a trial's changes."""
+    usual = recipes.from_scratch(len(data.train), len(data.validation), base.input_size)
+    return replace(
+        usual,
+        learning_rate=trial["learning_rate"],
+        epochs=max(1, round(usual.epochs * trial["length"])),
+        views=usual.views if trial["augmented"] else 0,
+    )
