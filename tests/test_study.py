@@ -159,3 +159,19 @@ def test_one_target_for_real(tmp_path, monkeypatch):
     rows = list(study.run_study(tmp_path, labels=(4,), seeds=1))
     assert [row["method"] for row in rows] == ["scratch", "frozen", "tuned"]
     assert all(0 <= row["test"] <= 1 for row in rows)
+
+
+def test_a_source_network_of_the_sweep_can_be_loaded(tmp_path, monkeypatch):
+    from tlhelpers import load_backbone
+
+    monkeypatch.setattr(sweep, "SOURCE_IMAGES", 148)
+    monkeypatch.setattr(sweep, "SOURCE_STEPS", 1)
+    # No form is drawn at relatedness 0, so some heads have nothing to be right about.
+    path = sweep._source(0.0, tmp_path)
+    base = load_backbone("vgg16_mini", 32, weights=path)
+    assert base.weights == path.name
+    assert base.weights_digest() != load_backbone("vgg16_mini", 32).weights_digest()
+    assert (
+        "texture"
+        not in json.loads(path.with_suffix(".json").read_text())["source_accuracy"]["64 px"]
+    )

@@ -199,7 +199,8 @@ def load_backbone(
         cut: Stage to end at, such as ``"block3_pool"``. Defaults to the whole network.
         weights: ``"pretrained"`` (ImageNet weights from Keras or from ``TLH_MIRROR``; for
             ``vgg16_mini`` the weights that ship with this package), the path of a weights file for
-            the network as cut, or None for random ones. Defaults to ``"pretrained"``.
+            the network as cut (for ``vgg16_mini`` also one that ``tlhelpers.pretrain`` wrote), or
+            None for random ones. Defaults to ``"pretrained"``.
 
     Returns:
         The backbone, with its own preprocessing.
@@ -314,6 +315,11 @@ def _load_file(model: "keras.Model", path: Path, name: str) -> str:
         raise FileNotFoundError(
             f"weights must be 'pretrained', None or the path of a weights file. Received: {path}."
         )
+    if name == "vgg16_mini" and path.suffix == ".npz":
+        from tlhelpers.vgg16_mini import load_weights_into
+
+        load_weights_into(model, path)
+        return path.name
     try:
         model.load_weights(path)
     except (ValueError, OSError) as error:

@@ -140,13 +140,14 @@ class Trainer:
         return loss
 
     def accuracies(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Share of right answers of each head on the images that have its label."""
+        """Share of right answers of each head on the images that have its label, if any has."""
         logits = [self.predict(images[k : k + 74]) for k in range(0, len(images), 74)]
         result = {}
         for k, task in enumerate(TASKS):
             guess = np.concatenate([np.argmax(batch[k], axis=1) for batch in logits])
             wanted = labels[:, task.column]
-            result[task.name] = round(float((guess == wanted)[wanted >= 0].mean()), 4)
+            if (wanted >= 0).any():
+                result[task.name] = round(float((guess == wanted)[wanted >= 0].mean()), 4)
         return result
 
     def state(self) -> dict[str, np.ndarray]:
