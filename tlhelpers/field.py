@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,12 +45,14 @@ class Experiment:
         arms: The networks.
         labels: Labelled images a class, those for validation included.
         seeds: Number of seeds; each draws its own images, weights and order.
+        module: Module of this package whose ``run`` takes over, for networks that are no backbones.
     """
 
     dataset: str
     arms: tuple[Arm, ...]
     labels: tuple[int, ...]
     seeds: int = 5
+    module: str | None = None
 
 
 EXPERIMENTS = {
@@ -64,6 +67,8 @@ EXPERIMENTS = {
         ),
         labels=(20, 100, 500, 1000),
     ),
+    "digits": Experiment(dataset="digits", arms=(), labels=(6000,), module="field_digits"),
+    "stages": Experiment(dataset="digits", arms=(), labels=(5, 10, 20, 50), module="field_stages"),
 }
 
 
@@ -97,6 +102,10 @@ def run_experiment(
     from tlhelpers.datasets import load_dataset
 
     experiment = _experiment(name)
+    if experiment.module:
+        special = import_module(f"tlhelpers.{experiment.module}")
+        yield from special.run(folder, networks=backbones, seeds=seeds)
+        return
     for method in methods or ():
         if method not in METHODS:
             raise ValueError(f"A method is one of {', '.join(METHODS)}. Received: {method!r}.")
