@@ -31,6 +31,8 @@ LONG = {
     "environment.py",
     "files.py",
     "folders.py",
+    "losses.py",
+    "similarity.py",
     "splits.py",
     "things.py",
     "transfer.py",
@@ -51,6 +53,13 @@ WITHOUT_EXAMPLE = {
     "features.pool",
     "field.run_experiment",
     "field.table",
+    "field_digits.fit_linear",
+    "field_digits.fit_neighbours",
+    "field_digits.run",
+    "field_digits.train_network",
+    "field_stages.learn",
+    "field_stages.run",
+    "field_stages.train_source",
     "plots.confusion_matrix",
     "plots.finish",
     "plots.reliability_diagram",
@@ -66,7 +75,7 @@ MODULES_WITHOUT_EXAMPLES = re.compile(
 
 PURE = (
     "recipes", "intervals", "calibration", "claims", "heads", "comparison", "checks", "augmentation",
-    "curves", "plots", "splits", "prose",
+    "curves", "plots", "splits", "prose", "widgets", "similarity", "losses",
 )  # fmt: skip
 
 

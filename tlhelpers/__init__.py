@@ -33,7 +33,17 @@ _HOME = {
     "check": "checks",
     "glue": "prose",
 }
-_MODULES = {"curves", "field", "plots", "recipes", "worlds"}
+_MODULES = {
+    "curves",
+    "field",
+    "losses",
+    "plots",
+    "recipes",
+    "similarity",
+    "study",
+    "widgets",
+    "worlds",
+}
 
 __all__ = [
     "Backbone",
@@ -52,15 +62,19 @@ __all__ = [
     "load_backbone",
     "load_dataset",
     "load_folder",
+    "losses",
     "model_transfer",
     "plots",
     "recipes",
     "setup",
+    "similarity",
+    "study",
+    "widgets",
     "worlds",
 ]
 
 if TYPE_CHECKING:
-    from tlhelpers import curves, field, plots, recipes, worlds
+    from tlhelpers import curves, field, losses, plots, recipes, similarity, study, widgets, worlds
     from tlhelpers.backbones import Backbone, load_backbone
     from tlhelpers.checks import check
     from tlhelpers.claims import claim
