@@ -1,6 +1,7 @@
 # Each target sets itself up in .venv, and again when what it needs has changed.
 #   make book    execute the chapters on this machine, then build the site
 #   make html    build the site from the outputs stored in the chapters
+#   make pdf     the same, with the whole book as one PDF file (needs Chromium or Chrome)
 #   make test    lint, types, tests, every chapter against its stored outputs
 PYTHON ?= python3
 BOOK ?= book
@@ -13,7 +14,7 @@ CHAPTERS ?=
 
 SITE := $(BIN)/jupyter-book build --config _config.yml --path-output $(OUT) --all -W -n --keep-going -q
 
-.PHONY: book html test lint outputs field study pretrain clean
+.PHONY: book html pdf test lint outputs address field study pretrain clean
 .DEFAULT_GOAL := book
 .DELETE_ON_ERROR:
 
@@ -35,6 +36,14 @@ html: $(INSTALLED)
 	@$(SITE) $(BOOK)
 	@echo "The book is ready: $(BUILD:./%=%)/html/index.html"
 
+pdf: $(INSTALLED)
+	@rm -rf $(BUILD)/html $(BUILD)/singlehtml $(BUILD)/.doctrees $(BUILD)/jupyter_execute
+	@TLH_PDF=book.pdf $(SITE) $(BOOK)
+	@$(SITE) --builder singlehtml $(BOOK)
+	@$(BIN)/python tests/printing.py $(BUILD)/singlehtml/index.html $(BUILD)/html/book.pdf
+	@rm -rf $(BUILD)/singlehtml
+	@echo "The book is ready: $(BUILD:./%=%)/html/index.html"
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,6 +55,10 @@ test: lint
 # Executes the chapters in place: for authors, before a commit.
 outputs: $(INSTALLED)
 	$(BIN)/python tests/notebooks.py $(CHAPTERS)
+
+# Moves the book to another repository: make address URL=https://github.com/me/my-fork
+address: $(INSTALLED)
+	$(BIN)/python tests/addresses.py $(URL)
 
 # Full-size results on real data, recorded under book/_data/field; needs the network or TLH_MIRROR.
 field: $(INSTALLED)

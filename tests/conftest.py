@@ -11,21 +11,17 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ["PYTHONHASHSEED"] = "0"
 # Tests, and the kernels that nbval starts, must see neither the user's tier nor the user's cache.
 os.environ.pop("TLH_TIER", None)
+os.environ["TLH_LIVE"] = "0"  # nor do curves grow and sliders slide where nobody watches
 _CACHE = tempfile.mkdtemp(prefix="tlhelpers-tests-")
 os.environ["TLH_CACHE"] = _CACHE
 
 import matplotlib  # noqa: E402
 import pytest  # noqa: E402
+from building import find_chromium, make  # noqa: E402
 
 matplotlib.use("Agg")  # for tests; a kernel keeps its own inline backend
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def find_chromium() -> str | None:
-    """Return the path of Chromium or Chrome, or None."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-    return next((found for name in names if (found := shutil.which(name))), None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,3 +58,12 @@ def chromium() -> str:
     found = find_chromium()
     assert found is not None
     return found
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site built from the stored outputs."""
+    out = tmp_path_factory.mktemp("site")
+    built = make("html", out)
+    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
+    return out / "_build" / "html"

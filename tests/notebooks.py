@@ -19,6 +19,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import addresses
+import costs
 import nbformat
 
 from tlhelpers.chapters import ChapterError, execute, find_chapters
@@ -26,6 +28,12 @@ from tlhelpers.chapters import ChapterError, execute, find_chapters
 BOOK = Path(__file__).resolve().parents[1] / "book"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}
+# Drawn images and shipped weights: what tries to download in the embedded tier fails.
+NO_NETWORK = {
+    "http_proxy": "http://127.0.0.1:9",
+    "https_proxy": "http://127.0.0.1:9",
+    "no_proxy": "127.0.0.1,localhost",
+}
 KEPT_METADATA = {"accelerator", "colab", "kernelspec", "language_info", "mystnb", "tlhelpers"}
 
 
@@ -51,6 +59,12 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             cell.pop("outputs", None)
             cell.pop("execution_count", None)
     return notebook
+
+
+def prepare(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
+    """Return a normalised copy that says where it opens in Colab and how long it takes to read."""
+    notebook = addresses.write_address(nbformat.from_dict(notebook), name, addresses.repository())
+    return normalise(costs.write_minutes(notebook))
 
 
 def normalise_outputs(cell: nbformat.NotebookNode, count: int) -> int:
@@ -144,13 +158,15 @@ def refresh(path: Path, rules: list[tuple[re.Pattern, str]]) -> str:
     stored = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / path.name
-        done = execute(path, out, cwd=path.parent)
+        done = execute(path, out, cwd=path.parent, env=NO_NETWORK)
         fresh = nbformat.read(out, as_version=4)
     for cell, line in stderr_of(fresh):
         print(f"{path.name}: cell {cell} wrote to standard error, not stored: {line}")
-    fresh = normalise(fresh)
-    same = keep_stored_text(fresh, normalise(stored), rules)
+    fresh = prepare(fresh, path.stem)
+    same = keep_stored_text(fresh, prepare(stored, path.stem), rules)
     store(fresh, path)
+    minutes = costs.minutes_to_read(fresh)
+    costs.record(path.parent, path.stem, done.seconds, done.peak_memory_mb, minutes)
     store_pictures(fresh, path.parent)
     cost = f"{done.seconds:.0f} s, {done.peak_memory_mb / 1024:.1f} GiB"
     return f"{path.name}: {cost}, text outputs {'unchanged' if same else 'changed'}"
@@ -185,11 +201,11 @@ def main() -> int:
     for path in find_chapters(options.book, options.names):
         stored = nbformat.read(path, as_version=4)
         if options.check:
-            if normalise(stored) != stored:
+            if prepare(stored, path.stem) != stored:
                 print(f"{path.name} is not normalised: run make outputs")
                 status = 1
         elif options.tidy:
-            store(normalise(stored), path)
+            store(prepare(stored, path.stem), path)
             store_pictures(stored, path.parent)
         else:
             try:

@@ -41,7 +41,9 @@ class Page(HTMLParser):
         kinds = set((values.get("rel") or "").split())
         if not (tag == "link" and kinds & NOT_FETCHED):
             for key in LOADS.get(tag, ()):
-                for part in (values.get(key) or "").split(","):
+                value = values.get(key) or ""
+                # A srcset lists several addresses; a comma in another is part of it.
+                for part in value.split(",") if key == "srcset" else [value]:
                     self.loaded += part.split()[:1]
         if tag == "a" and values.get("href"):
             self.links.append(str(values["href"]))

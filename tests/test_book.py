@@ -1,6 +1,5 @@
 """The book: what is stored in the chapters, and the site that `make html` and `make book` build."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -12,30 +11,16 @@ import notebooks
 import pytest
 import site_check
 import yaml
+from building import make, needs_make
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 CHAPTERS = sorted(BOOK.glob("*.ipynb"))
 NEW = nbformat.v4
 
-needs_make = pytest.mark.skipif(
-    shutil.which("make") is None or not (ROOT / ".venv" / ".installed").exists(),
-    reason="the site is built by make in .venv: run make test",
-)
-
 
 def each_chapter(test):
     return pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)(test)
-
-
-def make(target, out, *, book=BOOK):
-    """Run one of the Makefile's site targets on a book; return the finished process."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
-    command = ["make", target, f"OUT={out}", f"BOOK={book}"]
-    # -o: the environment this test runs in is not to be reinstalled under it.
-    return subprocess.run(
-        [*command, "-o", ".venv/.installed"], cwd=ROOT, env=env, capture_output=True, text=True
-    )
 
 
 # What is stored
@@ -101,15 +86,6 @@ def test_every_figure_of_a_chapter_has_alt_text(path):
 # The built site
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    """The site built from the stored outputs."""
-    out = tmp_path_factory.mktemp("site")
-    built = make("html", out)
-    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
-    return out / "_build" / "html"
-
-
 @needs_make
 def test_the_site_has_every_page(site):
     for name in toc_files():
@@ -137,6 +113,7 @@ def test_the_site_check_finds_what_it_looks_for(tmp_path):
     (tmp_path / "a.html").write_text(
         "<script src='https://cdn.example/x.js'></script><link rel=canonical href='https://ok.example'>"
         "<style>@import '//fonts.example/f.css';</style><img src='p.png' alt='p.png'><img src='b.html'>"
+        "<img alt='a b' src='data:image/png;base64,AAAA'>"
         "<a href='b.html#here'>fine</a><a href='b.html#gone'>x</a><a href='c.html'>x</a>"
         "<a href='https://elsewhere.example'>fine</a><a href='#top'>x</a>"
     )
