@@ -36,6 +36,11 @@ def write_minutes(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
+def near(value: float, stored: float | None) -> bool:
+    """Tell whether a new measurement leaves the stored one as it is."""
+    return stored is None or abs(value - stored) <= KEPT_WITHIN * stored
+
+
 def read(book: Path) -> dict[str, dict[str, Any]]:
     """Read the measured costs of a book's chapters."""
     path = book / "_data" / "chapters.json"
@@ -49,7 +54,7 @@ def record(book: Path, name: str, seconds: float, peak_memory_mb: float, minutes
     fresh = {"seconds": round(seconds), "peak_memory_mb": 10 * round(peak_memory_mb / 10)}
     for key, value in fresh.items():
         old = before.get(key)
-        if old and abs(value - old) <= KEPT_WITHIN * old:
+        if old and near(value, old):
             fresh[key] = old
     costs[name] = fresh | {"minutes_to_read": minutes}
     path = book / "_data" / "chapters.json"
