@@ -9,7 +9,8 @@ import nbformat
 
 WORDS_A_MINUTE = 150  # of prose, formulas and figures to be understood; a novel takes 240
 SECONDS_A_LINE = 4  # of code
-KEPT_WITHIN = 0.2  # a new measurement this near the stored one leaves it as it is
+KEPT_WITHIN = 0.2  # a new measurement this near the stored one leaves it as it is,
+ALWAYS_KEPT = 5.0  # and so does one that differs by a few seconds
 ROW = re.compile(r"^\| \[\]\((\w+)\.ipynb\) \|")
 BEGIN = re.compile(r"(\[Begin with the first chapter\]\()\w+(\.ipynb\))")
 COLUMNS = 2  # written by hand in each row: the chapter, and what it settles
@@ -38,7 +39,7 @@ def write_minutes(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def near(value: float, stored: float | None) -> bool:
     """Tell whether a new measurement leaves the stored one as it is."""
-    return stored is None or abs(value - stored) <= KEPT_WITHIN * stored
+    return stored is None or abs(value - stored) <= max(ALWAYS_KEPT, KEPT_WITHIN * stored)
 
 
 def read(book: Path) -> dict[str, dict[str, Any]]:
