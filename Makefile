@@ -14,7 +14,7 @@ CHAPTERS ?=
 
 SITE := $(BIN)/jupyter-book build --config _config.yml --path-output $(OUT) --all -W -n --keep-going -q
 
-.PHONY: book html pdf test lint outputs address field study pretrain clean
+.PHONY: book html pdf test lint outputs address field study bench pretrain clean
 .DEFAULT_GOAL := book
 .DELETE_ON_ERROR:
 
@@ -67,6 +67,10 @@ field: $(INSTALLED)
 # The controlled study: scratch, frozen, fine-tuned by labels, target and relatedness. Hours; resumes.
 study: $(INSTALLED)
 	$(BIN)/tlhelpers study
+
+# Speed and memory, side by side in one run: make bench, or make bench ONLY="start growth" SHARE=0.05
+bench: $(INSTALLED)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ONLY) --share $(or $(SHARE),1)
 
 # Trains the small network that the package ships.
 pretrain: $(INSTALLED)

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -170,6 +170,11 @@ def has_gpu() -> bool:
     """
     import keras
 
+    if keras.backend.backend() == "jax":
+        # Keras 3.15 asks JAX for its GPUs, and JAX raises where it has none.
+        import jax
+
+        return jax.default_backend() == "gpu"
     return bool(keras.distribution.list_devices("gpu"))
 
 
@@ -259,6 +264,33 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def _share_batches(devices: Sequence[str]) -> None:
+    """Let several devices compute each batch together, from here on."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        present = [device.name for device in tf.config.list_logical_devices()]
+        chosen = [f"/device:{name.upper()}" for name in devices]
+        _check_devices(chosen, present)
+        tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy(list(devices)))
+    else:
+        kind = devices[0].split(":")[0].lower()
+        chosen = [name.lower() for name in devices]
+        _check_devices(chosen, keras.distribution.list_devices(kind))
+        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=chosen))
+
+
+def _check_devices(chosen: Sequence[str], present: Sequence[str]) -> None:
+    """Raise an error unless all devices are there."""
+    missing = sorted(set(chosen) - set(present))
+    if missing:
+        raise ValueError(
+            f"devices must name some of {', '.join(present)}. Received: {', '.join(missing)}."
+        )
+
+
 def _choose_precision(compute_capability: float) -> str:
     """Choose half precision only where the GPU computes in it faster.
 
@@ -276,6 +308,7 @@ def setup(
     tier: str | None = None,
     precision: str | None = None,
     deterministic: bool | None = None,
+    devices: Sequence[str] = (),
 ) -> Runtime:
     """Prepare this process for training and print one line that says what was chosen.
 
@@ -290,12 +323,14 @@ def setup(
             ``"float32"`` elsewhere.
         deterministic: Whether TensorFlow may use only operations that give the same bits in every
             run. Defaults to True on a CPU, where it costs little, and False on a GPU.
+        devices: Devices that share every training batch, such as ``("GPU:0", "GPU:1")``; each
+            holds a copy of the network. Defaults to the backend's first.
 
     Returns:
         What was found and chosen.
 
     Raises:
-        ValueError: If ``tier`` is unknown.
+        ValueError: If ``tier`` or a device is unknown.
         RuntimeError: If TensorFlow has already taken the GPU's memory.
 
     Example:
@@ -320,6 +355,8 @@ def setup(
             absl.logging.set_verbosity(absl.logging.ERROR)
             logging.getLogger("tensorflow").setLevel(logging.ERROR)
             _grow_gpu_memory()
+        if devices:
+            _share_batches(devices)
         device, compute_capability = describe_device()
     policy = precision or _choose_precision(compute_capability)
     keras.config.set_dtype_policy(policy)

@@ -168,7 +168,9 @@ def from_scratch(n_train: int, n_validation: int, image_size: int) -> Training:
         learning_rate=1e-3,
         weight_decay=0.01,
         dropout=0.2,
-        patience=patience(n_validation, epochs),
+        # All epochs are run, and the best one's weights are kept: from random weights the loss may
+        # stay flat for a third of the training before it falls, and stopping there proves nothing.
+        patience=epochs if patience(n_validation, epochs) else None,
     )
 
 

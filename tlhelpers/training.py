@@ -90,6 +90,21 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
     def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
         """Leave decay to update_step: Keras would decay every variable at the whole rate."""
 
+    def _clip_gradients(self, grads: list[Any]) -> list[Any]:
+        """Clip by the norm of the whole batch's gradient where several devices share a batch.
+
+        Each device has its own part's; Keras 3.15 would clip that, before the sum.
+        """
+        if keras.backend.backend() != "tensorflow":
+            return super()._clip_gradients(grads)
+        import tensorflow as tf
+
+        if not tf.distribute.has_strategy() or tf.distribute.in_cross_replica_context():
+            return super()._clip_gradients(grads)
+        shared = tf.distribute.get_replica_context().all_reduce("SUM", grads)
+        norm = tf.linalg.global_norm(shared)
+        return [g * self.global_clipnorm / tf.maximum(norm, self.global_clipnorm) for g in grads]
+
     def get_config(self) -> dict[str, Any]:
         """Return AdamW's settings and the factors."""
         return {**super().get_config(), "factors": self.factors}

@@ -1,0 +1,66 @@
+"""Measure everything, print a table, and write JSON that the book shows.
+
+make bench                       everything, at full size: about an hour on two cores
+make bench ONLY="start growth"   only these
+make bench SHARE=0.05            a twentieth of the images, to try it out; nothing is written
+"""
+
+import argparse
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import tlhelpers as tl
+from tlhelpers.records import environment
+
+PARTS = ("start", "extraction", "whole_job", "fine_tuning", "growth", "gpu")
+RECORD = Path(__file__).resolve().parents[2] / "book" / "_data" / "benchmarks.json"
+
+
+def main() -> int:
+    """Run the parts, each recorded as soon as it is done."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)} (default: all)")
+    parser.add_argument("--share", type=float, default=1.0, help="of the images (default: 1)")
+    parser.add_argument("--repeats", type=int, default=3, help="of the quick pairs (default: 3)")
+    options = parser.parse_args()
+    unknown = sorted(set(options.parts) - set(PARTS))
+    if unknown:
+        print(f"A part is one of {', '.join(PARTS)}. Received: {', '.join(unknown)}.")
+        return 2
+    tl.setup(seed=0, tier="real")
+    here = environment()
+    for name in options.parts or PARTS:
+        found = []
+        try:
+            for row in import_module(f"benchmarks.{name}").rows(options.share, options.repeats):
+                found.append(row)
+                print(describe(row), flush=True)
+        except FileNotFoundError as error:
+            print(f"{name}: not measured. {error}", file=sys.stderr)
+            continue
+        if options.share == 1.0:
+            write(name, found, here)
+    return 0
+
+
+def describe(row: dict[str, Any]) -> str:
+    """Return one row of the table."""
+    if row["ratio"] is None:
+        return f"{row['name']:<88} not measured: {row['notes']['not measured']}"
+    spread = f"({row['low']:.2f} to {row['high']:.2f})" if "low" in row else ""
+    wanted = "" if row["wanted"] is None else f"wanted {row['wanted']:g}"
+    return f"{row['name']:<88} {row['ratio']:8.2f} {spread:<18} {wanted}"
+
+
+def write(name: str, found: list[dict[str, Any]], here: dict[str, Any]) -> None:
+    """Put one part into the record, and keep the others."""
+    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+    record[name] = {"environment": here, "rows": found}
+    RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Features from files, against the bare forward pass of the same network on images in memory."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import tlhelpers as tl
+from benchmarks.pairs import compare, seconds_of
+from benchmarks.places import empty_cache
+from tlhelpers.features import pooled_features
+
+# Network, last stage, image size, data set, images at full size. Weights don't change the speed,
+# so where no mirror has a network's, random ones serve.
+CASES = (
+    ("mobilenet_v2", None, 224, "cats_dogs", 1000),
+    ("vgg16", None, 150, "cats_dogs", 300),
+    ("vgg16", "block3_pool", 32, "cifar10", 4000),
+)
+BATCH_SIZES = (8, 16, 32, 64, 128)
+
+
+def rows(share: float, repeats: int) -> Iterator[dict[str, Any]]:
+    """Compare each case: images a second from files to cached features, over bare forward passes."""
+    for name, cut, size, dataset, n in CASES:
+        n = max(64, round(share * n))
+        base = tl.load_backbone(name, size, cut=cut, weights=None)
+        images = tl.load_dataset(dataset, tier="real", image_size=size).train.take(slice(n))
+        in_memory = images.load()
+        model = pooled_features(base, 1)
+
+        def forward(batch_size: int, model=model, in_memory=in_memory) -> None:
+            """Run the network over the images in memory."""
+            for start in range(0, len(in_memory) - batch_size + 1, batch_size):
+                model.predict_on_batch(in_memory[start : start + batch_size])
+
+        def rate(batch_size: int, forward=forward, n=n) -> float:
+            """Return images a second at one batch size, after a first run that builds the graph."""
+            forward(batch_size)
+            return n // batch_size * batch_size / seconds_of(lambda: forward(batch_size))[0]
+
+        best = max((size for size in BATCH_SIZES if size <= n), key=rate)
+
+        def extract(base=base, images=images) -> None:
+            """Extract into an empty cache, the reading of files included."""
+            with empty_cache():
+                tl.extract_features(base, images, progress=False)
+
+        def bare(forward=forward, best=best, n=n) -> None:
+            """Run the network over the same number of images, at its best batch size."""
+            forward(best)
+
+        extract()
+        yield compare(
+            f"{name}{'' if cut is None else f' to {cut}'} at {size} px: features from files",
+            extract,
+            bare,
+            repeats=repeats,
+            wanted=0.95,
+            notes={"images": n, "best batch size": best},
+        )
