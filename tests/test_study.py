@@ -113,24 +113,23 @@ def test_fine_tuning_starts_from_the_fitted_head_of_the_same_draw(laboratory, tm
     assert tuned[5].data.train.digest
 
 
-def test_the_sweep_trains_the_baseline_once_for_all_sources(laboratory, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "_source", lambda relatedness, folder: folder / f"{relatedness}")
-    rows = list(sweep.run_sweep(tmp_path, labels=(4,), seeds=1, cache=tmp_path))
-    assert len(rows) == 1 + 2 * len(sweep.RELATEDNESS)
-    assert [row["relatedness"] for row in rows if row["method"] == "scratch"] == [None]
-    assert list(sweep.run_sweep(tmp_path, labels=(4,), seeds=1, cache=tmp_path)) == []
+def test_the_sweep_compares_at_each_relatedness_with_one_recipe(laboratory, tmp_path):
+    rows = list(sweep.run_sweep(tmp_path, labels=(4,), seeds=1))
+    assert [row["relatedness"] for row in rows[::3]] == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert [row["method"] for row in rows[:3]] == ["scratch", "frozen", "tuned"]
+    record = json.loads((tmp_path / "relatedness.json").read_text())
+    assert len(record["baseline"]) == len(study.RATES) + 2
+    assert list(sweep.run_sweep(tmp_path, labels=(4,), seeds=1)) == []
 
 
-def test_the_table_names_target_and_source(laboratory, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "_source", lambda relatedness, folder: folder / f"{relatedness}")
+def test_the_table_names_target_and_relatedness(laboratory, tmp_path):
     list(study.run_study(tmp_path, labels=(4,), seeds=1))
-    list(sweep.run_sweep(tmp_path, labels=(4,), seeds=1, cache=tmp_path))
-    table = study.table(tmp_path)
-    assert set(table["target"]) == {*TOYS, "pets_32"}
-    assert table[table["method"] == "scratch"]["relatedness"].isna().all()
-    assert (
-        table[(table["method"] == "frozen") & (table["target"] == "lines")].relatedness == 1
-    ).all()
+    list(sweep.run_sweep(tmp_path, labels=(4,), seeds=1))
+    table = study.table(tmp_path).set_index("target")["relatedness"]
+    assert set(table.index) == {*TOYS, "pets_32"}
+    assert (table["lines"] == 1).all()
+    assert table["signs"].isna().all()
+    assert sorted(table["pets_32"].unique()) == [0, 0.25, 0.5, 0.75, 1]
 
 
 def test_unknown_targets_and_missing_records(tmp_path):
@@ -159,19 +158,3 @@ def test_one_target_for_real(tmp_path, monkeypatch):
     rows = list(study.run_study(tmp_path, labels=(4,), seeds=1))
     assert [row["method"] for row in rows] == ["scratch", "frozen", "tuned"]
     assert all(0 <= row["test"] <= 1 for row in rows)
-
-
-def test_a_source_network_of_the_sweep_can_be_loaded(tmp_path, monkeypatch):
-    from tlhelpers import load_backbone
-
-    monkeypatch.setattr(sweep, "SOURCE_IMAGES", 148)
-    monkeypatch.setattr(sweep, "SOURCE_STEPS", 1)
-    # No form is drawn at relatedness 0, so some heads have nothing to be right about.
-    path = sweep._source(0.0, tmp_path)
-    base = load_backbone("vgg16_mini", 32, weights=path)
-    assert base.weights == path.name
-    assert base.weights_digest() != load_backbone("vgg16_mini", 32).weights_digest()
-    assert (
-        "texture"
-        not in json.loads(path.with_suffix(".json").read_text())["source_accuracy"]["64 px"]
-    )

@@ -69,6 +69,9 @@ EXPERIMENTS = {
     ),
     "digits": Experiment(dataset="digits", arms=(), labels=(6000,), module="field_digits"),
     "stages": Experiment(dataset="digits", arms=(), labels=(5, 10, 20, 50), module="field_stages"),
+    "cifar10": Experiment(
+        dataset="cifar10", arms=(), labels=(5, 20, 100, 500, 5000), module="field_cifar10"
+    ),
 }
 
 

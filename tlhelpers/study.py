@@ -109,8 +109,8 @@ def table(folder: str | os.PathLike[str] | None = None) -> "pandas.DataFrame":
         folder: Folder of the JSON files. Defaults to the book's ``_data/study``.
 
     Returns:
-        One row a result: ``target``, ``relatedness`` (of the source; NaN from scratch),
-        ``labels``, ``method``, ``seed``, ``test`` (accuracy, 0 to 1), ``n_test`` and ``seconds``.
+        One row a result: ``target``, ``relatedness`` (of the target to the source: the knob's
+        where it was turned, 1 for drawn targets, NaN for real data), ``labels``, ``method``, ``seed``, ``test`` (accuracy, 0 to 1), ``n_test`` and ``seconds``.
 
     Raises:
         FileNotFoundError: If nothing has been recorded.
@@ -130,8 +130,8 @@ def table(folder: str | os.PathLike[str] | None = None) -> "pandas.DataFrame":
         rows = pandas.DataFrame(record["results"])
         rows["target"] = "pets_32" if name == SWEEP_NAME else name
         if name != SWEEP_NAME:
-            rows["relatedness"] = rows["method"].map({"scratch": None}).fillna(1.0)
-            rows.loc[rows["method"] == "scratch", "relatedness"] = float("nan")
+            drawn = TARGETS[name].tier == "embedded"
+            rows["relatedness"] = 1.0 if drawn else float("nan")
         parts.append(rows)
     if not parts:
         load_record(next(iter(TARGETS)), "study", folder)  # raises, and says where it looked
