@@ -97,6 +97,10 @@ def run(
 
     Raises:
         ValueError: If a network is unknown, or the record was made from other data.
+
+    Example:
+        >>> next(run("results", networks=["vgg16"], seeds=1))["labels"]  # doctest: +SKIP
+        5
     """
     from tlhelpers.datasets import load_dataset
 
