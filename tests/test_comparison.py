@@ -92,7 +92,7 @@ def test_the_same_images_in_another_size():
 
 
 def test_spread():
-    assert spread([0.7]) == "70.0 ← 70.0 → 70.0 % (1 seeds)"
+    assert spread([0.7]) == "70.0 % (1 seed)"
     assert spread(np.array([0.9, 0.5, 0.61, 0.6])) == "50.0 ← 60.5 → 90.0 % (4 seeds)"
     with pytest.raises(ValueError, match="at least one accuracy"):
         spread([])

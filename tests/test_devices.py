@@ -12,7 +12,7 @@ import pytest
 TRAIN = """
 import json, sys
 import tlhelpers as tl
-tl.setup(seed=0, devices={devices})
+rt = tl.setup(seed=0, devices={devices})
 data = tl.load_dataset("cats_dogs", tier="embedded", image_size=32, n=60, test=30)
 base = tl.load_backbone("vgg16_mini", 32)
 recipe = tl.recipes.Training(epochs=4, batch_size=len(data.train), learning_rate=1e-4, dropout=0)
@@ -25,7 +25,7 @@ import keras
 again = keras.models.load_model(path)
 few = data.test.load(range(8))
 same = abs(again.predict(few, verbose=0) - tuned.model.predict(few, verbose=0)).max()
-print(json.dumps({{"scratch": blank.history["loss"], "tuned": tuned.history["loss"],
+print(json.dumps({{"device": rt.device, "scratch": blank.history["loss"], "tuned": tuned.history["loss"],
                   "frozen": frozen.test.accuracy, "reloaded": float(same)}}))
 """
 TWO_LOGICAL_PROCESSORS = """
@@ -57,6 +57,8 @@ def on_one(tmp_path_factory):
 def test_two_devices_train_as_one_does(tmp_path, on_one):
     source = TWO_LOGICAL_PROCESSORS + TRAIN.format(devices='("CPU:0", "CPU:1")')
     on_two = run(tmp_path, source)
+    assert "2 devices a batch" in on_two["device"]
+    assert "devices" not in on_one["device"]
     for name in ("scratch", "tuned"):
         assert on_two[name] == pytest.approx(on_one[name], abs=1e-4)
         assert on_one[name][-1] < on_one[name][0]  # it did learn
@@ -84,12 +86,20 @@ def test_jax_shares_a_batch_between_two_devices(tmp_path, on_one):
     assert on_two["tuned"] == pytest.approx(on_one["tuned"], abs=1e-3)
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_a_device_that_is_not_there_is_named(backend):
+@pytest.mark.parametrize(
+    ("backend", "devices", "missing"),
+    [
+        ("tensorflow", '("CPU:0", "CPU:7")', "CPU:7"),
+        ("tensorflow", '"GPU:7"', "GPU:7"),
+        ("jax", '("CPU:0", "CPU:7")', "CPU:7"),
+        ("jax", '("GPU:7", "TPU:7")', "GPU:7, TPU:7"),
+    ],
+)
+def test_a_device_that_is_not_there_is_named(backend, devices, missing):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     done = subprocess.run(
-        [sys.executable, "-c", 'import tlhelpers as tl; tl.setup(devices=("CPU:0", "CPU:7"))'],
+        [sys.executable, "-c", f"import tlhelpers as tl; tl.setup(devices={devices})"],
         env={**os.environ, "KERAS_BACKEND": backend},
         capture_output=True,
         text=True,
@@ -97,4 +107,4 @@ def test_a_device_that_is_not_there_is_named(backend):
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("ValueError: devices must name some of")
-    assert last.lower().endswith("cpu:7.")
+    assert last.endswith(f"Received: {missing}.")

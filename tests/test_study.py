@@ -115,21 +115,31 @@ def test_fine_tuning_starts_from_the_fitted_head_of_the_same_draw(laboratory, tm
 
 def test_the_sweep_compares_at_each_relatedness_with_one_recipe(laboratory, tmp_path):
     rows = list(sweep.run_sweep(tmp_path, labels=(4,), seeds=1))
-    assert [row["relatedness"] for row in rows[::3]] == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert [row["relatedness"] for row in rows[::3]] == [0.75, 0.5, 0.25, 0.0]
     assert [row["method"] for row in rows[:3]] == ["scratch", "frozen", "tuned"]
-    record = json.loads((tmp_path / "relatedness.json").read_text())
-    assert len(record["baseline"]) == len(study.RATES) + 2
+    assert len(read(tmp_path, "relatedness")["baseline"]) == len(study.RATES) + 2
     assert list(sweep.run_sweep(tmp_path, labels=(4,), seeds=1)) == []
+
+
+def test_the_sweep_takes_the_recipe_chosen_for_the_studys_pets(laboratory, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "TARGETS", {"pets": sweep.PETS})
+    list(study.run_study(tmp_path, labels=(4,), seeds=1))
+    laboratory.calls.clear()
+    list(sweep.run_sweep(tmp_path, labels=(4,), seeds=1))
+    assert study.TUNING_SEED not in {call[2] for call in laboratory.calls}
+    assert read(tmp_path, "relatedness")["baseline"] == read(tmp_path, "pets")["baseline"]
+    # Relatedness 1 is the study's own.
+    table = study.table(tmp_path).set_index("target")["relatedness"]
+    assert sorted(table["pets"].unique()) == [0, 0.25, 0.5, 0.75, 1]
 
 
 def test_the_table_names_target_and_relatedness(laboratory, tmp_path):
     list(study.run_study(tmp_path, labels=(4,), seeds=1))
     list(sweep.run_sweep(tmp_path, labels=(4,), seeds=1))
     table = study.table(tmp_path).set_index("target")["relatedness"]
-    assert set(table.index) == {*TOYS, "pets_32"}
+    assert set(table.index) == {*TOYS, "pets"}
     assert (table["lines"] == 1).all()
     assert table["signs"].isna().all()
-    assert sorted(table["pets_32"].unique()) == [0, 0.25, 0.5, 0.75, 1]
 
 
 def test_unknown_targets_and_missing_records(tmp_path):

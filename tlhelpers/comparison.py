@@ -102,7 +102,7 @@ def spread(accuracies: Sequence[float]) -> str:
         accuracies: One accuracy a seed, 0 to 1.
 
     Returns:
-        Such as ``"71.0 ← 74.5 → 77.0 % (3 seeds)"``.
+        Such as ``"71.0 ← 74.5 → 77.0 % (3 seeds)"``, or ``"71.0 % (1 seed)"``.
 
     Raises:
         ValueError: If there are none.
@@ -114,4 +114,6 @@ def spread(accuracies: Sequence[float]) -> str:
     if not len(accuracies):
         raise ValueError("A spread needs at least one accuracy. Received: none.")
     low, middle, high = (100 * f(accuracies) for f in (np.min, np.median, np.max))
+    if len(accuracies) == 1:
+        return f"{middle:.1f} % (1 seed)"
     return f"{low:.1f} ← {middle:.1f} → {high:.1f} % ({len(accuracies)} seeds)"

@@ -268,27 +268,26 @@ def _share_batches(devices: Sequence[str]) -> None:
     """Let several devices compute each batch together, from here on."""
     import keras
 
-    if keras.backend.backend() == "tensorflow":
+    on_jax = keras.backend.backend() == "jax"
+    if on_jax:
+        import jax
+
+        present = [f"{device.platform.upper()}:{device.id}" for device in jax.devices()]
+    else:
         import tensorflow as tf
 
-        present = [device.name for device in tf.config.list_logical_devices()]
-        chosen = [f"/device:{name.upper()}" for name in devices]
-        _check_devices(chosen, present)
-        tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy(list(devices)))
-    else:
-        kind = devices[0].split(":")[0].lower()
-        chosen = [name.lower() for name in devices]
-        _check_devices(chosen, keras.distribution.list_devices(kind))
-        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=chosen))
-
-
-def _check_devices(chosen: Sequence[str], present: Sequence[str]) -> None:
-    """Raise an error unless all devices are there."""
-    missing = sorted(set(chosen) - set(present))
+        logical = tf.config.list_logical_devices()
+        present = [device.name.removeprefix("/device:") for device in logical]
+    missing = sorted({name for name in devices if name.upper() not in present})
     if missing:
         raise ValueError(
             f"devices must name some of {', '.join(present)}. Received: {', '.join(missing)}."
         )
+    if on_jax:
+        names = [name.lower() for name in devices]
+        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=names))
+    else:
+        tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy(list(devices)))
 
 
 def _choose_precision(compute_capability: float) -> str:
@@ -345,6 +344,7 @@ def setup(
         if tier is not None
         else check_tier(os.environ.get("TLH_TIER") or "embedded")
     )
+    devices = [devices] if isinstance(devices, str) else list(devices)
     with quiet_stderr():
         import keras
 
@@ -358,6 +358,8 @@ def setup(
         if devices:
             _share_batches(devices)
         device, compute_capability = describe_device()
+        if len(devices) > 1:
+            device = f"{device}, {len(devices)} devices a batch"
     policy = precision or _choose_precision(compute_capability)
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(seed)

@@ -58,7 +58,8 @@ TARGETS = {
     "mnist": Target("digits", "real", 32, augmentation=Augmentation(flip=False)),
     "photographs": Target("cats_dogs", "real", 64),
 }
-SWEEP_NAME = "relatedness"
+SWEEP_NAME, SWEPT = "relatedness", "pets"
+"""The sweep's record, and the target whose relatedness it turns."""
 
 
 def run_study(
@@ -109,8 +110,9 @@ def table(folder: str | os.PathLike[str] | None = None) -> "pandas.DataFrame":
         folder: Folder of the JSON files. Defaults to the book's ``_data/study``.
 
     Returns:
-        One row a result: ``target``, ``relatedness`` (of the target to the source: the knob's
-        where it was turned, 1 for drawn targets, NaN for real data), ``labels``, ``method``, ``seed``, ``test`` (accuracy, 0 to 1), ``n_test`` and ``seconds``.
+        One row a result: ``target``, ``relatedness`` (of the target to the source: 1 for drawn
+        targets, less where the sweep turned the knob, NaN for real data), ``labels``, ``method``,
+        ``seed``, ``test`` (accuracy, 0 to 1), ``n_test`` and ``seconds``.
 
     Raises:
         FileNotFoundError: If nothing has been recorded.
@@ -128,7 +130,7 @@ def table(folder: str | os.PathLike[str] | None = None) -> "pandas.DataFrame":
         except FileNotFoundError:
             continue
         rows = pandas.DataFrame(record["results"])
-        rows["target"] = "pets_32" if name == SWEEP_NAME else name
+        rows["target"] = SWEPT if name == SWEEP_NAME else name
         if name != SWEEP_NAME:
             drawn = TARGETS[name].tier == "embedded"
             rows["relatedness"] = 1.0 if drawn else float("nan")

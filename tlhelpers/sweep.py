@@ -1,18 +1,34 @@
-"""The study's other half: targets of growing relatedness to one source, at the same size."""
+"""The study's other half: the same target, ever less related to the source."""
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tlhelpers.study import LABELS, METHODS, SEEDS, SWEEP_NAME, Target, load_target, run_missing
+from tlhelpers.records import open_record, write_record
+from tlhelpers.study import (
+    LABELS,
+    METHODS,
+    SEEDS,
+    SWEEP_NAME,
+    SWEPT,
+    TARGETS,
+    Target,
+    load_target,
+    run_missing,
+)
 
-RELATEDNESS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Share of the target's pictures that show a pet, whose parts the source's forms have too."""
+RELATEDNESS = (0.0, 0.25, 0.5, 0.75)
+"""Share of the target's pictures that show a pet, whose parts the source's forms have too.
+
+The study's own pets are the fifth point, at 1."""
+
+PETS = TARGETS[SWEPT]
 
 
 def target_at(relatedness: float) -> Target:
-    """Return drawn pets of 32 pixels, of which some share is replaced by gratings.
+    """Return the study's drawn pets, of which some share is replaced by gratings.
 
     Args:
         relatedness: Share of pictures that show a pet, 0 to 1; the label of the others is the
@@ -25,7 +41,7 @@ def target_at(relatedness: float) -> Target:
         >>> target_at(0.5).knobs["relatedness"]
         0.5
     """
-    return Target("cats_dogs", "embedded", 32, {"n": 1000, "relatedness": relatedness})
+    return replace(PETS, knobs={**PETS.knobs, "relatedness": relatedness})
 
 
 def run_sweep(
@@ -36,8 +52,10 @@ def run_sweep(
 ) -> Iterator[dict[str, Any]]:
     """Run what is missing of the comparison at each relatedness, one seed of all at a time.
 
+    The baseline's recipe is the one chosen for the study's pets, where there is one.
+
     Args:
-        folder: Folder of the JSON file.
+        folder: Folder of the JSON files.
         labels: Labelled images a class, those for validation included. Defaults to 5, 20, 100
             and 500.
         seeds: Number of seeds. Defaults to 5.
@@ -47,14 +65,18 @@ def run_sweep(
 
     Example:
         >>> next(run_sweep("results", labels=[5], seeds=1))["relatedness"]  # doctest: +SKIP
-        1.0
+        0.75
     """
     from tlhelpers.backbones import load_backbone
 
     path = Path(folder) / f"{SWEEP_NAME}.json"
-    base = load_backbone("vgg16_mini", target_at(1.0).image_size)
+    record = open_record(path)
+    chosen = open_record(path.with_name(f"{SWEPT}.json")).get("baseline")
+    if chosen and not record.get("baseline"):
+        write_record({**record, "baseline": chosen}, path)
+    base = load_backbone("vgg16_mini", PETS.image_size)
     for seed in range(seeds):
-        # The baseline's recipe is chosen on the first target: on pets without gratings.
+        # From the nearest on: without the study's record, the recipe is chosen on that one.
         for relatedness in reversed(RELATEDNESS):
             target = target_at(relatedness)
             data = load_target(target, seed)

@@ -95,7 +95,7 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
 
         Each device has its own part's; Keras 3.15 would clip that, before the sum.
         """
-        if keras.backend.backend() != "tensorflow":
+        if keras.backend.backend() != "tensorflow" or self.global_clipnorm is None:
             return super()._clip_gradients(grads)
         import tensorflow as tf
 
