@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,10 @@ class Backbone:
     input_size: int
     weights: str
     paper: str
+    # Models from images to features, by pooling: a new one would be compiled at every extraction.
+    _extractors: dict[Any, "keras.Model"] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def preprocess(self, images: Any) -> Any:
         """Turn raw RGB images into what the network was trained on.

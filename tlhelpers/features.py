@@ -134,8 +134,12 @@ def extract_features(
     """
     if dtype not in ("float32", "float16"):
         raise ValueError(f"dtype must be 'float32' or 'float16'. Received: {dtype!r}.")
-    model = pooled_features(base, grid)
-    store = FeatureStore(_describe(base, grid, dtype), model.output_shape[1:], dtype)
+    about = _describe(base, grid, dtype)
+    way = (grid, about["precision"])
+    if way not in base._extractors:
+        base._extractors[way] = pooled_features(base, grid)
+    model = base._extractors[way]
+    store = FeatureStore(about, model.output_shape[1:], dtype)
     wanted = images.digests()
     with store.locked():
         row_of = store.open()
