@@ -149,7 +149,7 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> dict[str, A
     Args:
         name: Name of the experiment.
         folder: Folder of the JSON files. Defaults to the book's ``_data/field``, looked for in the
-            working folder, in ``book/`` below it, and beside the installed package's sources.
+            working folder, in ``book/`` below it, and in what was installed with the package.
 
     Returns:
         The record: data, environments, and one result a run.

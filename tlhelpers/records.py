@@ -58,7 +58,7 @@ def load_record(
         name: Name of the experiment.
         kind: Folder below the book's ``_data``. Defaults to ``"field"``.
         folder: Folder of the JSON files. Defaults to the book's ``_data/<kind>``, looked for in the
-            working folder, in ``book/`` below it, and beside the installed package's sources.
+            working folder, in ``book/`` below it, and in what was installed with the package.
 
     Returns:
         The record.
@@ -70,9 +70,10 @@ def load_record(
         >>> load_record("cats_dogs")["experiment"]  # doctest: +SKIP
         'cats_dogs'
     """
-    sources = Path(__file__).parent.parent
+    package = Path(__file__).parent
     below = Path("_data") / kind
-    places = [Path(folder)] if folder else [below, "book" / below, sources / "book" / below]
+    installed = [package / "recorded" / kind, package.parent / "book" / below]  # whole, or editable
+    places = [Path(folder)] if folder else [below, "book" / below, *installed]
     for place in places:
         path = place / f"{name}.json"
         if path.is_file():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import tlhelpers as tl
+from tlhelpers.files import DownloadError
 from tlhelpers.records import environment
 
 PARTS = ("start", "extraction", "whole_job", "fine_tuning", "growth", "gpu")
@@ -38,7 +39,7 @@ def main() -> int:
             for row in import_module(f"benchmarks.{name}").rows(options.share, options.repeats):
                 found.append(row)
                 print(describe(row), flush=True)
-        except FileNotFoundError as error:
+        except (DownloadError, FileNotFoundError) as error:
             print(f"{name}: not measured. {error}", file=sys.stderr)
             continue
         if options.share == 1.0:
