@@ -67,6 +67,7 @@ field: $(INSTALLED)
 # The controlled study: scratch, frozen, fine-tuned by labels, target and relatedness. Hours; resumes.
 study: $(INSTALLED)
 	$(BIN)/tlhelpers study
+	$(BIN)/python -m tlhelpers.model_card
 
 # Speed and memory, side by side in one run: make bench, or make bench ONLY="start growth" SHARE=0.05
 bench: $(INSTALLED)

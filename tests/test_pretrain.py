@@ -3,9 +3,10 @@
 import json
 
 import numpy as np
+import pandas
 import pytest
 
-from tlhelpers import model_card, pretrain
+from tlhelpers import model_card, pretrain, study
 from tlhelpers.multitask import TASKS, Settings, Trainer
 from tlhelpers.vgg16_mini import build_vgg16_mini, load_weights_into, read_weights, standardise
 
@@ -76,14 +77,16 @@ def test_saved_weights_load_and_have_a_card(whole_run, tmp_path):
 def test_a_card_shows_measured_transfer_and_trials(whole_run, tmp_path):
     path = tmp_path / "small.npz"
     pretrain.save(*whole_run, path)
-    record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    ways = {"scratch": [0.5, 0.6], "frozen": [0.7, 0.8], "tuned": [0.8, 0.9]}
-    record["transfer"] = {"labels": 20, "accuracy": {"cats_dogs": ways}}
-    path.with_suffix(".json").write_text(json.dumps(record), encoding="utf-8")
+    columns = ["target", "relatedness", "labels", "method", "test"]
+    scores = {"scratch": (0.5, 0.6), "frozen": (0.7, 0.8), "tuned": (0.8, 0.9)}
+    rows = [("pets", 1.0, 20, way, score) for way, two in scores.items() for score in two]
+    rows += [("pets", 0.5, 20, "scratch", 0.1), ("mnist", np.nan, 20, "scratch", 0.2)]
     trials = [{"trial": "a larger rate", "outcome": "worse"}]
     (tmp_path / "tried.json").write_text(json.dumps(trials), encoding="utf-8")
-    card = model_card.write_card(path).read_text(encoding="utf-8")
-    assert "| 55.0 (50.0 to 60.0) | 75.0 (70.0 to 80.0) | 85.0 (80.0 to 90.0) |" in card
+    results = pandas.DataFrame(rows, columns=columns)
+    card = model_card.write_card(path, results).read_text(encoding="utf-8")
+    assert "| 20 | 2 | 55.0 (50.0 to 60.0) | 75.0 (70.0 to 80.0) | 85.0 (80.0 to 90.0) |" in card
+    assert "MNIST" not in card  # compared with nothing
     assert "| a larger rate | worse |" in card
 
 
@@ -92,12 +95,12 @@ def test_a_card_without_a_record_says_what_to_run(tmp_path):
         model_card.write_card(tmp_path / "none.npz")
 
 
-def test_the_shipped_card_is_the_one_its_record_gives(tmp_path):
+def test_the_shipped_card_is_the_one_its_records_give(tmp_path):
     shipped = model_card.WEIGHTS_FILE
     for file in (shipped.with_suffix(".json"), shipped.with_name("tried.json")):
         if file.exists():
             (tmp_path / file.name).write_bytes(file.read_bytes())
-    again = model_card.write_card(tmp_path / shipped.name)
+    again = model_card.write_card(tmp_path / shipped.name, study.table())
     assert again.read_text(encoding="utf-8") == shipped.with_suffix(".md").read_text(
         encoding="utf-8"
     )

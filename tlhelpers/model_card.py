@@ -1,22 +1,30 @@
 """The model card of `vgg16_mini`: what its weights were made from, and what they give.
 
-`python -m tlhelpers.model_card` measures transfer to the two embedded target worlds and
-writes the card anew. Every number in it comes from the JSON record beside the weights.
+`python -m tlhelpers.model_card` writes the card anew. Every number in it comes from the JSON record
+beside the weights, and from the controlled study's records.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from tlhelpers.vgg16_mini import WEIGHTS_FILE
 
-TARGETS = {"cats_dogs": "cats and dogs, 64 px", "cifar10": "ten kinds of things, 32 px"}
+if TYPE_CHECKING:
+    import pandas
+
+TARGETS = {
+    "pets": "cats and dogs, drawn, 64 px",
+    "objects": "ten kinds of things, drawn, 32 px",
+    "photographs": "cats and dogs, photographs, 64 px",
+    "cifar10": "CIFAR-10, 32 px",
+    "mnist": "MNIST, 32 px",
+}
 WAYS = {"scratch": "from scratch", "frozen": "frozen", "tuned": "fine-tuned"}
+LABELS = (20, 100)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -27,42 +35,14 @@ def write_atomically(path: Path, content: bytes) -> None:
     os.replace(part, path)
 
 
-def measure_transfer(labels: int = 20, seeds: int = 3) -> dict[str, dict[str, list[float]]]:
-    """Measure {scratch, frozen, tuned} on the embedded targets, as the book does.
-
-    Args:
-        labels: Training labels a class. Defaults to 20.
-        seeds: Seeds 0 to `seeds` - 1 of the labelled images and of training. Defaults to 3.
-
-    Returns:
-        Test accuracy of each seed, by target and way.
-    """
-    import tlhelpers as tl
-
-    result: dict[str, dict[str, list[float]]] = {}
-    for name in TARGETS:
-        result[name] = {way: [] for way in WAYS}
-        for seed in range(seeds):
-            data = tl.load_dataset(name, tier="embedded").few(labels, seed=seed)
-            base = tl.load_backbone("vgg16_mini", input_size=data.image_size)
-            frozen = tl.feature_transfer(base, data, seed=seed)
-            runs = {
-                "scratch": tl.from_scratch(base, data, seed=seed),
-                "frozen": frozen,
-                "tuned": tl.model_transfer(base, data, start=frozen, seed=seed),
-            }
-            for way, run in runs.items():
-                result[name][way].append(round(run.test.accuracy, 4))
-            print(name, seed, {way: result[name][way][-1] for way in WAYS}, flush=True)
-    return result
-
-
-def write_card(weights: Path = WEIGHTS_FILE) -> Path:
+def write_card(weights: Path = WEIGHTS_FILE, results: pandas.DataFrame | None = None) -> Path:
     """Write the card beside the weights.
 
     Args:
         weights: The .npz file; its record is the .json of the same name, and trials are
             read from `tried.json` in the same folder. Defaults to the shipped weights.
+        results: What :func:`tlhelpers.study.table` gives, from runs with these weights. Defaults
+            to None: the card then says nothing about transfer.
 
     Returns:
         The card's path.
@@ -79,11 +59,11 @@ def write_card(weights: Path = WEIGHTS_FILE) -> Path:
     tried_path = weights.with_name("tried.json")
     tried = json.loads(tried_path.read_text(encoding="utf-8")) if tried_path.exists() else []
     card = weights.with_suffix(".md")
-    write_atomically(card, _card(record, tried).encode())
+    write_atomically(card, _card(record, tried, results).encode())
     return card
 
 
-def _card(record: dict, tried: list[dict[str, str]]) -> str:
+def _card(record: dict, tried: list[dict[str, str]], results: pandas.DataFrame | None) -> str:
     """The card's text."""
     settings, accuracy = record["settings"], record["source_accuracy"]
     heads = list(accuracy["64 px"])
@@ -119,8 +99,8 @@ def _card(record: dict, tried: list[dict[str, str]]) -> str:
     for size, figures in accuracy.items():
         cells = " | ".join(f"{100 * figures[head]:.1f}" for head in heads)
         lines.append(f"| {size} | {cells} |")
-    if "transfer" in record:
-        lines += _transfer_lines(record["transfer"])
+    if results is not None:
+        lines += _transfer_lines(results)
     lines += [
         "",
         "## Limits",
@@ -130,9 +110,9 @@ def _card(record: dict, tried: list[dict[str, str]]) -> str:
         "pointed and hanging protrusions, discs with slits, boxes beside rings, striped surfaces,",
         "the same backgrounds and light. Parts are combined at random, so now and then a blob with",
         "two points and two slits looks like a cat's face; its label is the blob's. On drawn worlds",
-        "the network therefore transfers far better than it can be expected to on photographs, for",
-        "which networks trained on photographs are the right source. Weights made again on another",
-        "processor differ in their last digits, and so, slightly, do the accuracies.",
+        "the network therefore transfers far better than on photographs, for which networks trained",
+        "on photographs are the right source. Weights made again on another processor differ in",
+        "their last digits, and so, slightly, do the accuracies.",
     ]
     if tried:
         lines += ["", "## What was tried", "", "| trial | outcome |", "| --- | --- |"]
@@ -140,44 +120,32 @@ def _card(record: dict, tried: list[dict[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _transfer_lines(transfer: dict) -> list[str]:
+def _transfer_lines(results: pandas.DataFrame) -> list[str]:
     """The table of measured transfer."""
     lines = [
         "",
         "## Measured transfer",
         "",
-        f"Test accuracy with {transfer['labels']} labels a class, in percent: mean over seeds "
-        "(lowest to highest).",
+        "Test accuracy in percent, by labelled images a class: mean over seeds (lowest to highest).",
+        "The baseline from scratch was tuned for each target. From the controlled study, which",
+        "`make study` continues.",
         "",
-        "| target | " + " | ".join(WAYS.values()) + " |",
-        "| --- " * (len(WAYS) + 1) + "|",
+        "| target | labels | seeds | " + " | ".join(WAYS.values()) + " |",
+        "| --- " * (len(WAYS) + 3) + "|",
     ]
-    for name, ways in transfer["accuracy"].items():
-        cells = [
-            f"{100 * np.mean(ways[way]):.1f} ({100 * min(ways[way]):.1f} to "
-            f"{100 * max(ways[way]):.1f})"
-            for way in WAYS
-        ]
-        lines.append(f"| {TARGETS[name]} | " + " | ".join(cells) + " |")
+    unchanged = results[results["relatedness"].isna() | (results["relatedness"] == 1)]
+    for name, title in TARGETS.items():
+        for labels in LABELS:
+            part = unchanged[(unchanged["target"] == name) & (unchanged["labels"] == labels)]
+            scores = [100 * part[part["method"] == way]["test"] for way in WAYS]
+            if all(map(len, scores)):
+                cells = [f"{one.mean():.1f} ({one.min():.1f} to {one.max():.1f})" for one in scores]
+                seeds = min(map(len, scores))
+                lines.append(f"| {title} | {labels} | {seeds} | " + " | ".join(cells) + " |")
     return lines
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m tlhelpers.model_card", description=__doc__)
-    parser.add_argument("--labels", type=int, default=20, help="training labels a class")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only-write", action="store_true", help="measure nothing")
-    chosen = parser.parse_args(arguments)
-    if not chosen.only_write:
-        source = WEIGHTS_FILE.with_suffix(".json")
-        accuracy = measure_transfer(chosen.labels, chosen.seeds)
-        # Read after measuring: the record of weights trained meanwhile must not be lost.
-        record = json.loads(source.read_text(encoding="utf-8"))
-        record["transfer"] = {"labels": chosen.labels, "accuracy": accuracy}
-        write_atomically(source, (json.dumps(record, indent=1) + "\n").encode())
-    print(write_card())
-
-
 if __name__ == "__main__":
-    main()
+    from tlhelpers.study import table
+
+    print(write_card(results=table()))
