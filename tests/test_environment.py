@@ -149,6 +149,7 @@ class TestSetup:
     def test_no_xla_on_a_cpu(self, monkeypatch, gpu, chosen):
         monkeypatch.setattr(environment, "has_gpu", lambda: gpu)
         assert environment.jit_compile() == chosen
+        assert environment.steps_per_execution() == (8 if gpu else 1)
 
 
 def test_versions():

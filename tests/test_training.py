@@ -165,6 +165,15 @@ class TestTrain:
         for kept, now in zip(self.weights.kept[-1], self.model.get_weights(), strict=True):
             np.testing.assert_array_equal(kept, now)
 
+    def test_several_batches_at_once_train_as_one_by_one(self, monkeypatch):
+        one_by_one = self.train((self.x, self.y), patience=6)
+        self.setup_method()
+        monkeypatch.setattr("tlhelpers.training.steps_per_execution", lambda: 2)  # of 3 an epoch
+        history = self.train((self.x, self.y), patience=6)
+        for name, values in one_by_one.items():
+            assert history[name] == pytest.approx(values, abs=1e-6)
+        assert len(self.weights.kept) == 6
+
     def test_factors_reach_the_variables(self):
         before = [weight.copy() for weight in self.model.get_weights()]
         path = self.model.layers[-1].bias.path

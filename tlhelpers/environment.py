@@ -196,6 +196,22 @@ def jit_compile() -> bool | str:
     return False if keras.backend.backend() == "tensorflow" and not has_gpu() else "auto"
 
 
+def steps_per_execution() -> int:
+    """Return how many batches to hand to the device at once, for ``model.compile``.
+
+    Between batches Keras spends a millisecond or two in Python (measured with Keras 3.15), in which
+    a GPU has nothing to do. On a CPU, where a step takes far longer, one is as good.
+
+    Returns:
+        8 where there is a GPU, else 1.
+
+    Example:
+        >>> steps_per_execution() in (1, 8)
+        True
+    """
+    return 8 if has_gpu() else 1
+
+
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
     """Hold back what C++ code writes to the error stream, and show it if the block fails.

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tlhelpers.environment import jit_compile
+from tlhelpers.environment import jit_compile, steps_per_execution
 from tlhelpers.recipes import Training
 
 LoadRows = Callable[[np.ndarray, int], np.ndarray]
@@ -171,6 +171,7 @@ def train(
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=jit_compile(),
+        steps_per_execution=steps_per_execution(),
     )
     stopping = []
     if validation is not None and recipe.patience is not None:

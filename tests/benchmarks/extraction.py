@@ -27,15 +27,16 @@ def rows(share: float, repeats: int) -> Iterator[dict[str, Any]]:
         in_memory = images.load()
         model = pooled_features(base, 1)
 
-        def forward(batch_size: int, model=model, in_memory=in_memory) -> None:
-            """Run the network over the images in memory."""
-            for start in range(0, len(in_memory) - batch_size + 1, batch_size):
+        def forward(batch_size: int, count: int, model=model, in_memory=in_memory) -> None:
+            """Run the network over the first images in memory."""
+            for start in range(0, count, batch_size):
                 model.predict_on_batch(in_memory[start : start + batch_size])
 
         def rate(batch_size: int, forward=forward, n=n) -> float:
             """Return images a second at one batch size, after a first run that builds the graph."""
-            forward(batch_size)
-            return n // batch_size * batch_size / seconds_of(lambda: forward(batch_size))[0]
+            forward(batch_size, batch_size)
+            count = max(batch_size, min(n, 256) // batch_size * batch_size)
+            return count / seconds_of(lambda: forward(batch_size, count))[0]
 
         best = max((size for size in BATCH_SIZES if size <= n), key=rate)
 
@@ -45,10 +46,11 @@ def rows(share: float, repeats: int) -> Iterator[dict[str, Any]]:
                 tl.extract_features(base, images, progress=False)
 
         def bare(forward=forward, best=best, n=n) -> None:
-            """Run the network over the same number of images, at its best batch size."""
-            forward(best)
+            """Run the network over the same images, at its best batch size."""
+            forward(best, n)
 
         extract()
+        bare()
         yield compare(
             f"{name}{'' if cut is None else f' to {cut}'} at {size} px: features from files",
             extract,

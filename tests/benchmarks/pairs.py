@@ -36,19 +36,27 @@ def compare(
         A row of the record: ``name``, ``ratio`` (median), ``low``, ``high``, ``repeats``,
         ``wanted``, ``seconds_ours`` and ``seconds_other`` (medians), ``returned`` and ``notes``.
     """
-    pairs, returned = [], []
-    for _ in range(repeats):
-        a, first = seconds_of(ours)
-        b, second = seconds_of(other)
-        pairs.append((a, b))
-        returned = [first, second]
+    rounds = [(seconds_of(ours), seconds_of(other)) for _ in range(repeats)]
+    return describe(name, rounds, wanted=wanted, notes=notes)
+
+
+def describe(
+    name: str,
+    rounds: list[tuple[tuple[float, Any], tuple[float, Any]]],
+    *,
+    wanted: float,
+    notes: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Make a row of what :func:`seconds_of` gave for two actions, in one round or several."""
+    pairs = [(ours[0], other[0]) for ours, other in rounds]
+    returned = [result for _, result in rounds[-1]]
     ratios = sorted(b / a for a, b in pairs)
     return {
         "name": name,
         "ratio": median(ratios),
         "low": ratios[0],
         "high": ratios[-1],
-        "repeats": repeats,
+        "repeats": len(rounds),
         "wanted": wanted,
         "seconds_ours": median(a for a, _ in pairs),
         "seconds_other": median(b for _, b in pairs),
