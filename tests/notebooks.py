@@ -87,9 +87,19 @@ def normalise_outputs(cell: nbformat.NotebookNode, count: int) -> int:
             output.data.pop("application/vnd.jupyter.widget-view+json")
             if not output.data:
                 continue
-        kept.append(output)
+        if not _shows_nothing(output):
+            kept.append(output)
     cell.outputs = kept
     return count
+
+
+def _shows_nothing(output: nbformat.NotebookNode) -> bool:
+    """Tell whether an output is an empty frame, such as Keras's for a summary printed elsewhere."""
+    data = output.get("data", {})
+    if not data or set(data) - {"text/html", "text/plain"}:
+        return False
+    shown = "".join(data.values())
+    return "<img" not in shown and "<svg" not in shown and not re.sub(r"<[^>]*>", "", shown).strip()
 
 
 def read_sanitizers(path: Path) -> list[tuple[re.Pattern, str]]:

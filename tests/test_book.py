@@ -83,6 +83,17 @@ def test_every_figure_of_a_chapter_has_alt_text(path):
     assert not missing, 'give the cell metadata {"mystnb": {"image": {"alt": "..."}}}'
 
 
+@each_chapter
+def test_tables_fit_both_themes_and_no_address_in_memory_is_stored(path):
+    for index, cell in enumerate(nbformat.read(path, as_version=4).cells):
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            for table in re.findall(r"<table[^>]*>", data.get("text/html", "")):
+                assert "dataframe" in table, f"cell {index + 1}: {table} has no class dataframe"
+            text = data.get("text/plain", "") + output.get("text", "")
+            assert not re.search(r" at 0x[0-9a-f]{6,}", text), f"cell {index + 1}: {text[:80]}"
+
+
 # The built site
 
 
@@ -258,6 +269,14 @@ def test_normalise_is_idempotent_and_keeps_what_matters():
     assert once.cells[0].id != once.cells[1].id
     assert set(once.metadata) == {"accelerator", "kernelspec", "language_info"}
     assert "version" not in once.metadata.language_info
+
+
+def test_an_empty_frame_is_not_stored_and_a_picture_is():
+    frames = ("<pre></pre>\n", "<pre>1</pre>", '<img src="a.png">')
+    cell = NEW.new_code_cell("1", execution_count=1)
+    cell.outputs = [NEW.new_output("display_data", {"text/html": one}) for one in frames]
+    (stored,) = notebooks.normalise(NEW.new_notebook(cells=[cell])).cells
+    assert [output.data["text/html"] for output in stored.outputs] == list(frames[1:])
 
 
 # How nbval compares a chapter with its stored outputs, by the Makefile's options

@@ -16,7 +16,7 @@ from toys import random_images, random_split, small_backbone
 
 from tlhelpers import features
 from tlhelpers.architectures import MINUS_ONE_TO_ONE
-from tlhelpers.backbones import Backbone
+from tlhelpers.backbones import Backbone, load_backbone
 from tlhelpers.features import extract_features, pooled_features
 from tlhelpers.splits import Split
 
@@ -220,6 +220,20 @@ class TestNeverStale:
         kernel = own.model.get_layer("block1_conv1").kernel
         kernel.assign(2 * kernel)
         assert not np.allclose(extract_features(own, split), before)
+
+    def test_folded_normalisation_gives_the_same_features_and_follows_the_weights(self, cache):
+        split, rng = random_split(4), np.random.default_rng(0)
+        own = load_backbone("mobilenet_v2", 32, cut="block_2", weights=None)
+        for factor in (1.0, 1.5):
+            for layer in own.model.layers:
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    layer.set_weights(
+                        [rng.uniform(0.5, factor, w.shape) for w in layer.get_weights()]
+                    )
+            expected = pooled_features(own).predict(split.images, verbose=0)
+            assert np.ptp(expected) > 0.1
+            np.testing.assert_allclose(extract_features(own, split), expected, rtol=1e-4, atol=1e-4)
+        assert len(own._extractors) == 1
 
     def test_whatever_decides_features_decides_the_entry(self, base, cache):
         split = random_split(2)

@@ -40,10 +40,8 @@ class Backbone:
     input_size: int
     weights: str
     paper: str
-    # Models from images to features, by pooling: a new one would be compiled at every extraction.
-    _extractors: dict[Any, "keras.Model"] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    # Compiled ways from images to features: a new one would be compiled at every extraction.
+    _extractors: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def preprocess(self, images: Any) -> Any:
         """Turn raw RGB images into what the network was trained on.

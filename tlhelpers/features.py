@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -12,15 +12,18 @@ import numpy as np
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from tlhelpers.backbones import Backbone
-from tlhelpers.environment import cache_folder
+from tlhelpers.environment import cache_folder, has_gpu
 from tlhelpers.recipes import inference_batch_size
 
 if TYPE_CHECKING:
     import keras
 
-# Raised when images are read, pooled or stored in another way, so that old entries are not used.
-FORMAT = 1
+# Raised when features are computed or stored in another way, so that old entries are not used.
+FORMAT = 2
 DIGEST_BYTES = 32
+
+Forward = Callable[[np.ndarray], np.ndarray]
+Shape = tuple[int, ...]
 
 
 class Images(Protocol):
@@ -135,11 +138,8 @@ def extract_features(
     if dtype not in ("float32", "float16"):
         raise ValueError(f"dtype must be 'float32' or 'float16'. Received: {dtype!r}.")
     about = _describe(base, grid, dtype)
-    way = (grid, about["precision"])
-    if way not in base._extractors:
-        base._extractors[way] = pooled_features(base, grid)
-    model = base._extractors[way]
-    store = FeatureStore(about, model.output_shape[1:], dtype)
+    forward, shape = _compiled(base, grid, about)
+    store = FeatureStore(about, shape, dtype)
     wanted = images.digests()
     with store.locked():
         row_of = store.open()
@@ -147,7 +147,7 @@ def extract_features(
         # An image that occurs twice is computed once.
         missing = list({wanted[i]: i for i in reversed(missing)}.values())[::-1]
         if missing:
-            _compute(model, images, sorted(missing), wanted, store, progress)
+            _compute(forward, base.input_size, images, sorted(missing), wanted, store, progress)
             row_of = store.open()
     return store.read([row_of[digest] for digest in wanted])
 
@@ -170,8 +170,49 @@ def _describe(base: Backbone, grid: int | None, dtype: str) -> dict[str, object]
     }
 
 
+def _compiled(base: Backbone, grid: int | None, about: dict[str, object]) -> tuple[Forward, Shape]:
+    """Return the forward pass from images to features, and one image's shape of features.
+
+    It is kept with the backbone, as long as its weights stay what they are.
+    """
+    key = (grid, about["precision"], about["weights"])
+    if key not in base._extractors:
+        for other in [kept for kept in base._extractors if kept[2] != about["weights"]]:
+            del base._extractors[other]
+        model = pooled_features(base, grid)
+        base._extractors[key] = (_forward(model, base), model.output_shape[1:])
+    return base._extractors[key]
+
+
+def _forward(model: "keras.Model", base: Backbone) -> Forward:
+    """Return the fastest way to run a model whose weights don't change.
+
+    Where the weights are constants, TensorFlow folds BatchNormalization into the convolution before
+    it, which takes a quarter off MobileNetV2's time on two cores. Networks without it gain nothing.
+    """
+    import keras
+
+    normalised = any(isinstance(one, keras.layers.BatchNormalization) for one in base.model.layers)
+    if not normalised or keras.backend.backend() != "tensorflow" or has_gpu():
+        return model.predict_on_batch
+    import tensorflow as tf
+
+    trainable, others = (
+        [np.asarray(variable) for variable in variables]
+        for variables in (model.trainable_variables, model.non_trainable_variables)
+    )
+
+    @tf.function
+    def with_constants(images: tf.Tensor) -> tf.Tensor:
+        """Run the model; the arrays become constants of the graph."""
+        return model.stateless_call(trainable, others, images, training=False)[0]
+
+    return lambda images: with_constants(tf.constant(images)).numpy()
+
+
 def _compute(
-    model: "keras.Model",
+    forward: Forward,
+    size: int,
     images: Images,
     missing: list[int],
     digests: list[bytes],
@@ -181,7 +222,6 @@ def _compute(
     """Compute the missing rows batch by batch, reading the next batch meanwhile."""
     from tqdm import tqdm
 
-    size = model.input_shape[1]
     length = inference_batch_size(size)
     batches = [missing[i : i + length] for i in range(0, len(missing), length)]
     # Left to tqdm where a bar is wanted, so that its own TQDM_DISABLE is heeded.
@@ -196,7 +236,7 @@ def _compute(
             # Every batch has the same shape, so the same image gives the same bits in any company.
             padded = np.zeros((length, *pixels.shape[1:]), pixels.dtype)
             padded[: len(rows)] = pixels
-            features = np.asarray(model.predict_on_batch(padded))[: len(rows)]
+            features = np.asarray(forward(padded))[: len(rows)]
             store.append(features, [digests[row] for row in rows])
             bar.update(len(rows))
 
