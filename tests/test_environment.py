@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -193,3 +194,11 @@ def test_a_quiet_first_cell():
     (line,) = done.stdout.splitlines()
     assert line.startswith("embedded tier · ")
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_a_new_process_does_not_inherit_its_parents_peak_of_memory():
+    held = np.ones(400 * 2**20, np.uint8)
+    source = "from tlhelpers.environment import peak_memory_gibibytes as peak; print(peak())"
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
+    assert 0 < float(done.stdout) < 0.35 < held.nbytes / 2**30
