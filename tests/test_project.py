@@ -203,7 +203,7 @@ def test_the_installed_package_brings_the_recorded_results(tmp_path):
     built = subprocess.run(
         [*wheel, "--wheel-dir", tmp_path], cwd=copy, capture_output=True, text=True
     )
-    if "setuptools" in built.stderr and built.returncode:
+    if "No matching distribution" in built.stderr or "No module named pip" in built.stderr:
         pytest.skip("building a wheel needs pip and a package index")
     assert built.returncode == 0, built.stderr
     (path,) = tmp_path.glob("*.whl")

@@ -60,12 +60,10 @@ def peak_memory_gibibytes() -> float:
         >>> peak_memory_gibibytes() != 0
         True
     """
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Not getrusage, in which a new process on Linux begins with the peak of the one it is from.
-        high_water = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-        if high_water:
-            return int(high_water[1]) / 2**20
+    # Not getrusage first: on Linux a new process begins with the peak of the one it is from.
+    high_water = high_water_mark()
+    if high_water is not None:
+        return high_water
     try:
         import resource
     except ImportError:
@@ -73,6 +71,24 @@ def peak_memory_gibibytes() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts in KiB, macOS in bytes.
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
+
+
+def high_water_mark(process: int | str = "self") -> float | None:
+    """Read from Linux's ``/proc`` the most memory a process has held.
+
+    Args:
+        process: Number of a process. Defaults to this one.
+
+    Returns:
+        GiB, or None where the system keeps no such figure.
+
+    Example:
+        >>> high_water_mark(-1) is None
+        True
+    """
+    status = Path(f"/proc/{process}/status")
+    line = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    return int(line[1]) / 2**20 if line else None
 
 
 def check_tier(name: str) -> str:

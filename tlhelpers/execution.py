@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from tlhelpers.environment import high_water_mark
+
 if TYPE_CHECKING:
     import nbformat
 
@@ -166,10 +168,8 @@ class _Watch:
 
 def _resident_mb(pid: int) -> float:
     """Return the peak resident memory of a process in MiB (the present one where no peak is kept)."""
-    status = Path(f"/proc/{pid}/status")
-    if status.exists():
-        peak = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-        return int(peak[0].split()[1]) / 1024 if peak else 0.0
+    if Path("/proc/self/status").exists():
+        return 1024 * (high_water_mark(pid) or 0.0)  # a kernel that has ended has none
     import psutil
 
     return float(psutil.Process(pid).memory_info().rss) / 2**20
