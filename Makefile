@@ -1,5 +1,5 @@
 # Each target sets itself up in .venv, and again when what it needs has changed.
-#   make book    execute the chapters on this machine, then build the site
+#   make book    execute chapter 5 on this machine, then build the site; CHAPTERS=all executes all
 #   make html    build the site from the outputs stored in the chapters
 #   make pdf     the same, with the whole book as one PDF file (needs Chromium or Chrome)
 #   make test    lint, types, tests, every chapter against its stored outputs
@@ -9,8 +9,10 @@ OUT ?= .
 BUILD := $(OUT)/_build
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-# Chapters to execute, as in `make outputs CHAPTERS="05 06"`; empty means all.
+# Chapters to execute, as in `make outputs CHAPTERS="05 06"`, or all. Left out, `make book` executes
+# chapter 5, and `make outputs` all.
 CHAPTERS ?=
+ALL_OR_NAMED = $(filter-out all,$(CHAPTERS))
 
 SITE := $(BIN)/jupyter-book build --config _config.yml --path-output $(OUT) --all -W -n --keep-going -q
 
@@ -26,7 +28,8 @@ $(INSTALLED): requirements.txt pyproject.toml
 	@touch $@
 
 book: $(INSTALLED)
-	@$(BIN)/python -m tlhelpers.chapters $(BOOK) $(CHAPTERS) --to $(BUILD)/book
+	@$(BIN)/python -m tlhelpers.chapters $(BOOK) $(if $(CHAPTERS),$(ALL_OR_NAMED),05) --to $(BUILD)/book
+	@$(if $(CHAPTERS),,echo "To execute every chapter: make book CHAPTERS=all")
 	@rm -rf $(BUILD)/html $(BUILD)/.doctrees $(BUILD)/jupyter_execute
 	@$(SITE) $(BUILD)/book
 	@echo "The book is ready: $(BUILD:./%=%)/html/index.html"
@@ -54,7 +57,7 @@ test: lint
 
 # Executes the chapters in place: for authors, before a commit.
 outputs: $(INSTALLED)
-	$(BIN)/python tests/notebooks.py $(CHAPTERS)
+	$(BIN)/python tests/notebooks.py $(ALL_OR_NAMED)
 
 # Moves the book to another repository: make address URL=https://github.com/me/my-fork
 address: $(INSTALLED)

@@ -22,10 +22,10 @@ def find_chromium() -> str | None:
     return next((found for name in names if (found := shutil.which(name))), None)
 
 
-def make(target, out, *, book=BOOK):
-    """Run one of the Makefile's site targets on a book; return the finished process."""
+def make(target, out, *settings, book=BOOK):
+    """Run one of the Makefile's site targets on a book, with settings such as "CHAPTERS=all"."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
-    command = ["make", target, f"OUT={out}", f"BOOK={book}"]
+    command = ["make", target, f"OUT={out}", f"BOOK={book}", *settings]
     # -o: the environment this test runs in is not to be reinstalled under it.
     return subprocess.run(
         [*command, "-o", ".venv/.installed"], cwd=ROOT, env=env, capture_output=True, text=True

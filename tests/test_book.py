@@ -164,7 +164,7 @@ def tiny_book(folder, *cells):
 def test_make_book_executes_a_copy_and_ends_with_the_page_to_open(tmp_path):
     book = tiny_book(tmp_path, NEW.new_code_cell("print('made', 6 * 7)"))
     before = {path: path.read_bytes() for path in book.rglob("*") if path.is_file()}
-    built = make("book", tmp_path, book=book)
+    built = make("book", tmp_path, "CHAPTERS=all", book=book)
     assert built.returncode == 0, built.stdout + built.stderr
     index = tmp_path / "_build" / "html" / "index.html"
     assert built.stdout.splitlines()[-1] == f"The book is ready: {index}"
@@ -174,9 +174,27 @@ def test_make_book_executes_a_copy_and_ends_with_the_page_to_open(tmp_path):
 
 
 @needs_make
+def test_make_book_executes_chapter_5_and_keeps_what_the_others_store(tmp_path):
+    book = tiny_book(tmp_path, NEW.new_code_cell("print('executed')"))
+    chapter = nbformat.read(book / "01_tiny.ipynb", as_version=4)
+    chapter.cells[1].outputs = [NEW.new_output("stream", text="as stored")]
+    nbformat.write(chapter, book / "01_tiny.ipynb")
+    nbformat.write(chapter, book / "05_tiny.ipynb")
+    with (book / "_toc.yml").open("a", encoding="utf-8") as toc:
+        toc.write("  - file: 05_tiny\n")
+    built = make("book", tmp_path, book=book)
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert "Executed 1 of 2 chapters" in built.stdout
+    assert "make book CHAPTERS=all" in built.stdout
+    pages = tmp_path / "_build" / "html"
+    assert "as stored" in (pages / "01_tiny.html").read_text(encoding="utf-8")
+    assert "as stored" not in (pages / "05_tiny.html").read_text(encoding="utf-8")
+
+
+@needs_make
 def test_a_failing_cell_fails_the_build_and_is_named(tmp_path):
     book = tiny_book(tmp_path, NEW.new_code_cell("x = 1"), NEW.new_code_cell("assert x == 2, 'x'"))
-    built = make("book", tmp_path, book=book)
+    built = make("book", tmp_path, "CHAPTERS=all", book=book)
     assert built.returncode != 0
     assert "01_tiny.ipynb: cell 3 of 3" in built.stderr
     assert "AssertionError: x" in built.stderr

@@ -119,7 +119,7 @@ def test_execute_book_works_on_a_copy_and_records_costs(tmp_path, capsys):
     costs = json.loads((to.parent / "chapters.json").read_text())
     assert costs["01_a"]["seconds"] > 0
     assert costs["01_a"]["peak_memory_mb"] > 10
-    assert "Executed 1 chapters" in capsys.readouterr().out
+    assert "Executed 1 of 1 chapters" in capsys.readouterr().out
 
 
 def test_execute_book_replaces_an_earlier_copy_and_reports_failure(tmp_path, capsys):

@@ -110,11 +110,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted: the book in its folder is as it was.", file=sys.stderr)
         return 130
-    slowest = sorted(done, key=lambda entry: -entry.seconds)[:5]
-    print(
-        f"Executed {len(done)} chapters in {sum(entry.seconds for entry in done):.0f} s.", end=" "
-    )
-    print("Slowest:", ", ".join(f"{entry.name} {entry.seconds:.0f} s" for entry in slowest))
+    total = len(find_chapters(options.book))
+    seconds = sum(entry.seconds for entry in done)
+    print(f"Executed {len(done)} of {total} chapters in {seconds:.0f} s.", end=" ")
+    if len(done) < total:
+        print("The others show their stored outputs.")
+    else:
+        slowest = sorted(done, key=lambda entry: -entry.seconds)[:5]
+        print("Slowest:", ", ".join(f"{entry.name} {entry.seconds:.0f} s" for entry in slowest))
     return 0
 
 
