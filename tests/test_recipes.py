@@ -80,3 +80,7 @@ def test_a_far_source_frees_every_stage():
 def test_a_far_source_gets_larger_rates():
     near, far = (recipes.fine_tuning(200, 50, 64, near_source=near) for near in (True, False))
     assert near.learning_rate * near.backbone_rate < far.learning_rate * far.backbone_rate
+
+
+def test_a_heads_rate_falls_only_where_features_are_large():
+    assert [recipes.head_rate(spread) for spread in (0.0, 0.4, 1.0, 10.0)] == [1, 1, 1, 0.1]

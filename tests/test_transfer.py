@@ -198,6 +198,24 @@ class TestModelTransfer:
         assert found == {f"block{i}": pytest.approx(0.1 * 0.5 ** (2 - i)) for i in (1, 2)}
         assert set(factors) == {variable.path for variable in base.model.trainable_variables}
 
+    def test_features_of_any_scale_keep_their_fitted_head(self, data):
+        """VGG16's features vary by hundreds; steps made for 1 would undo the head at once."""
+        recipe = Training(3, 8, 1e-3, backbone_rate=0.0, views=0)
+        spreads, changes = [], []
+        for scale in (1, 1000):
+            base = small_backbone(cut="block2_pool")
+            last = base.model.layers[-2]
+            last.set_weights([scale * array for array in last.get_weights()])
+            start = feature_transfer(base, data)
+            run = model_transfer(
+                base, data, start=start, unfreeze_from="block2_pool", recipe=recipe
+            )
+            fitted, kernel = (r.model.get_layer("head").kernel.numpy() for r in (start, run))
+            spreads.append(run.config["feature_spread"])
+            changes.append(np.linalg.norm(kernel - fitted) / np.linalg.norm(fitted))
+        assert spreads[1] == pytest.approx(1000 * spreads[0], rel=1e-3)
+        assert 0 < changes[1] < 5 * changes[0]
+
     def test_start_must_fit(self, base, data, probe):
         with pytest.raises(ValueError, match=r"vgg16_mini up to block1_pool\. Received: one on"):
             model_transfer(base.cut("block1_pool"), data, start=probe)

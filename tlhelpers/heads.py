@@ -1,5 +1,6 @@
 """Fit a linear head on features that stay as they are."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ class LinearHead:
         inverse_penalty: scikit-learn's ``C`` that was chosen.
         chosen_on: ``"validation"`` or ``"cross-validation"``.
         losses: Cross-entropy in nats of each ``C`` tried.
+        feature_spread: Standard deviation of the training features around their channels' means.
     """
 
     kernel: np.ndarray
@@ -28,6 +30,7 @@ class LinearHead:
     inverse_penalty: float
     chosen_on: str
     losses: dict[float, float]
+    feature_spread: float
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Return softmax probabilities.
@@ -112,7 +115,10 @@ def fit_linear_head(
     kernel, bias = _fit(x, labels, best, n_classes)
     kernel = kernel / scale
     bias = bias - centre @ kernel
-    return LinearHead(kernel.astype("float32"), bias.astype("float32"), best, chosen_on, losses)
+    spread = scale / math.sqrt(features.shape[1])
+    return LinearHead(
+        kernel.astype("float32"), bias.astype("float32"), best, chosen_on, losses, spread
+    )
 
 
 def _fit(

@@ -174,6 +174,27 @@ def from_scratch(n_train: int, n_validation: int, image_size: int) -> Training:
     )
 
 
+def head_rate(feature_spread: float) -> float:
+    """Choose the factor on the learning rate of a head's kernel while a network is fine-tuned.
+
+    Adam's steps are as large as the learning rate, whatever the gradient (Kingma & Ba 2015,
+    arXiv:1412.6980), but a head that reads large features has small weights, and its fitted values
+    would be lost within a few steps. Most networks' pooled features vary by about 1. VGG16's, which
+    has neither normalisation nor an input of unit scale, vary by hundreds.
+
+    Args:
+        feature_spread: Standard deviation of the features around their channels' means.
+
+    Returns:
+        The factor, above 0 and 1 at most.
+
+    Example:
+        >>> head_rate(0.9), head_rate(500.0)
+        (1.0, 0.002)
+    """
+    return 1.0 / max(1.0, feature_spread)
+
+
 def feature_grid(map_size: int, channels: int) -> int:
     """Choose over how many cells a feature map is averaged before a linear head.
 

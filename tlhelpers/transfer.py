@@ -73,6 +73,7 @@ def feature_transfer(
         "trained_parameters": head.kernel.size + head.bias.size,
         "inverse_penalty": head.inverse_penalty,
         "chosen_on": head.chosen_on,
+        "feature_spread": head.feature_spread,
     }
     seconds = time.perf_counter() - started
     return Run("frozen", model, data, {}, seconds, config, base, cells, predict)
@@ -165,14 +166,9 @@ def model_transfer(
         batches, validation = _image_batches(data, own.input_size, recipe, augmentation, seed)
     head.set_weights(start.model.get_layer("head").get_weights())
 
-    history = train(
-        network,
-        batches,
-        validation,
-        recipe,
-        factors=_stage_factors(own, recipe),
-        callbacks=callbacks,
-    )
+    spread = start.config["feature_spread"]
+    factors = {**_stage_factors(own, recipe), head.kernel.path: recipes.head_rate(spread)}
+    history = train(network, batches, validation, recipe, factors=factors, callbacks=callbacks)
     features = pooled_features(own, start.grid)
     model = keras.Model(features.input, head(features.outputs[0]), name="tuned")
     config = {
@@ -181,6 +177,7 @@ def model_transfer(
         **recipe.to_dict(),
         "unfreeze_from": first,
         "frozen_stages_computed_once": kept,
+        "feature_spread": spread,
         "trained_parameters": _count(network.trainable_variables),
     }
     return Run(
