@@ -5,6 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
+from tlhelpers import heads
 from tlhelpers.heads import fit_linear_head
 from tlhelpers.recipes import INVERSE_PENALTIES
 
@@ -112,3 +113,16 @@ def test_a_class_without_images():
     x, y = clouds(10, 2)
     with pytest.raises(ValueError, match=r"at least one training image. Received: none of class 2"):
         fit_linear_head(x, y, x, y, n_classes=3)
+
+
+def test_many_images_choose_the_same_by_a_shorter_path(monkeypatch):
+    x, y = clouds(400, 3, distance=0.6)
+    validation = clouds(300, 3, distance=0.6, seed=1)
+    separate = fit_linear_head(x, y, *validation, n_classes=3)
+    monkeypatch.setattr(heads, "MANY", 400)
+    path = fit_linear_head(x, y, *validation, n_classes=3)
+    assert path.inverse_penalty == separate.inverse_penalty
+    np.testing.assert_allclose(path.probabilities(x), separate.probabilities(x), atol=5e-3)
+    assert len(separate.losses) == len(INVERSE_PENALTIES) > len(path.losses)
+    for penalty, loss in path.losses.items():
+        assert loss == pytest.approx(separate.losses[penalty], abs=1e-3)
