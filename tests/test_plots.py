@@ -123,3 +123,18 @@ def test_reliability_diagram():
     np.testing.assert_allclose(shown[:, 0], 100 * measured.confidence)
     np.testing.assert_allclose(shown[:, 1], 100 * measured.accuracy)
     assert f"{measured.error:.3f}" in axis.get_title(loc="left")
+
+
+def test_lines_are_named_at_their_ends_only_where_all_end_together():
+    together = {"frozen": {5: [0.4], 20: [0.5]}, "tuned": {5: [0.4], 20: [0.502]}}
+    axis = plots.accuracy_by_labels(together).axes[0]
+    assert axis.get_legend() is None
+    frozen, tuned = axis.texts
+    assert (frozen.get_text(), tuned.get_text()) == ("frozen", "tuned")
+    assert tuned.xy[1] > 50.3, "moved up, off the other name"
+    axis = plots.accuracy_by_labels({**together, "scratch": {5: [0.2]}}).axes[0]
+    assert not axis.texts
+    names = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert names == ["frozen", "tuned", "scratch"]
+    with pytest.raises(ValueError, match="at least one accuracy"):
+        plots.accuracy_by_labels({"frozen": {}})

@@ -8,7 +8,14 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlhelpers.records import describe_run, load_record, open_record, write_record
+from tlhelpers.records import (
+    describe_run,
+    identity,
+    load_record,
+    note_data,
+    open_record,
+    write_record,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -120,7 +127,7 @@ def run_experiment(
             )
     path = Path(folder) / f"{name}.json"
     record = open_record(path)
-    done = {_identity(row) for row in record["results"]}
+    done = {identity(row) for row in record["results"]}
     for n, seed, arm in product(
         labels or experiment.labels, range(seeds or experiment.seeds), experiment.arms
     ):
@@ -129,13 +136,12 @@ def run_experiment(
         for method in (m for m in arm.methods if not methods or m in methods):
             settings = {**asdict(arm), "method": method, "labels": n, "seed": seed}
             del settings["methods"]
-            if _identity(settings) in done:
+            if identity(settings) in done:
                 continue
             data = load_dataset(
                 experiment.dataset, tier="real", image_size=arm.image_size, seed=seed
             )
-            _check_same_data(record, data)
-            record["data"] = asdict(data.source)
+            note_data(record, data)
             run = _run(arm, method, data.few(n, seed=seed), seed)
             row = describe_run(run, settings, record)
             record["results"].append(row)
@@ -212,19 +218,3 @@ def _run(arm: Arm, method: str, data: "Dataset", seed: int) -> "Run":
     if method == "frozen":
         return transfer.feature_transfer(base, data, seed=seed)
     return transfer.model_transfer(base, data, seed=seed)
-
-
-def _check_same_data(record: dict[str, Any], data: "Dataset") -> None:
-    """Raise an error where a record was made from other data: its results would not compare."""
-    recorded = record["data"].get("digest", data.source.digest)
-    if recorded != data.source.digest:
-        raise ValueError(
-            f"All results of a record must come from the same data. Received: {data.source.origin} "
-            f"with digest {data.source.digest[:19]}, and a record made from {recorded[:19]}. "
-            "Choose another folder with --to."
-        )
-
-
-def _identity(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what tells one result from another."""
-    return tuple(row[key] for key in ("backbone", "cut", "image_size", "method", "labels", "seed"))

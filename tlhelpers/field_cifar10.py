@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlhelpers.field import _check_same_data, _identity
-from tlhelpers.records import describe_run, open_record, write_record
+from tlhelpers.records import describe_run, identity, note_data, open_record, write_record
 from tlhelpers.runs import Run
 
 if TYPE_CHECKING:
@@ -112,21 +111,20 @@ def run(
             )
     path = Path(folder) / "cifar10.json"
     record = open_record(path)
-    done = {_identity(row) for row in record["results"]}
+    done = {identity(row) for row in record["results"]}
     for part in PLAN:
         if networks and part.backbone not in networks:
             continue
         for settings in _settings(part, seeds):
-            if _identity(settings) in done:
+            if identity(settings) in done:
                 continue
             labels, seed = settings["labels"], settings["seed"]
             data = load_dataset("cifar10", tier="real", image_size=part.image_size, seed=seed)
-            _check_same_data(record, data)
-            record["data"] = asdict(data.source)
+            note_data(record, data)
             run = _run(part, data.few(labels, seed=seed), seed)
             row = describe_run(run, settings, record)
             record["results"].append(row)
-            done.add(_identity(row))
+            done.add(identity(row))
             write_record(record, path)
             yield row
 

@@ -8,14 +8,12 @@ are scored once a run, after that choice.
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tlhelpers.field import _check_same_data
-from tlhelpers.records import describe_run, open_record, write_record
+from tlhelpers.records import describe_run, note_data, open_record, write_record
 from tlhelpers.runs import Run
 
 if TYPE_CHECKING:
@@ -77,8 +75,7 @@ def run(
             if (name, seed) in done or (seed > 0 and name in BASELINES):
                 continue
             data = load_dataset("digits", tier="real", image_size=IMAGE_SIZE, seed=seed)
-            _check_same_data(record, data)
-            record["data"] = asdict(data.source)
+            note_data(record, data)
             run = _run(name, data, seed)
             settings = {
                 "backbone": name,

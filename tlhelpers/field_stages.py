@@ -9,7 +9,6 @@ with the lowest loss on the draw's own validation digits is scored, once, on all
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -17,9 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tlhelpers.field import _check_same_data
 from tlhelpers.field_digits import grey
-from tlhelpers.records import describe_run, open_record, write_record
+from tlhelpers.records import describe_run, note_data, open_record, write_record
 from tlhelpers.runs import Run
 
 if TYPE_CHECKING:
@@ -86,8 +84,7 @@ def run(
     key = ("backbone", "method", "labels", "seed")
     done = {tuple(row[part] for part in key) for row in record["results"]}
     mnist = load_dataset("digits", tier="real", image_size=IMAGE_SIZE)
-    _check_same_data(record, mnist)
-    record["data"] = asdict(mnist.source)
+    note_data(record, mnist)
     loop = make_loop(IMAGE_SIZE)
     for seed in range(SEEDS if seeds is None else seeds):
         for target in networks or TARGETS:

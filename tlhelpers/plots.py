@@ -11,6 +11,8 @@ from tlhelpers.calibration import reliability
 from tlhelpers.intervals import Score
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from tlhelpers.runs import Run
 
 # Okabe & Ito's palette, told apart by readers with any colour vision (jfly.uni-koeln.de/color).
@@ -156,32 +158,39 @@ def accuracy_by_labels(accuracies: Mapping[str, Mapping[int, Sequence[float]]]) 
             colour = colour_of(method, place)
             counts = sorted(by_count)
             means = [100 * float(np.mean(by_count[n])) for n in counts]
-            axis.plot(counts, means, "-", color=colour)
+            axis.plot(counts, means, "-", color=colour, label=method)
             for n in counts:
                 values = 100 * np.asarray(by_count[n])
                 axis.plot(np.full(len(values), n), values, "o", color=colour, ms=4, alpha=0.55)
             ends.append((means[-1], method, counts[-1], colour))
-        lowest, highest = axis.get_ylim()
-        least_gap, height = 0.06 * (highest - lowest), -np.inf
-        for mean, method, count, colour in sorted(ends):
-            # Labels at the lines' ends, moved up where they would lie on one another.
-            height = max(mean, height + least_gap)
-            axis.annotate(
-                method,
-                (count, height),
-                xytext=(8, 0),
-                textcoords="offset points",
-                va="center",
-                color=colour,
-            )
         shown = sorted({n for by_count in accuracies.values() for n in by_count})
         axis.set_xscale("log")
         axis.set_xticks(shown, [f"{n:,}" for n in shown])
         axis.minorticks_off()
-        axis.set_xlim(shown[0] / 1.15, shown[-1] * (shown[-1] / shown[0]) ** 0.25 * 1.3)
+        if all(count == shown[-1] for _, _, count, _ in ends):
+            axis.set_xlim(shown[0] / 1.15, shown[-1] * (shown[-1] / shown[0]) ** 0.25 * 1.3)
+            _name_line_ends(axis, ends)
+        else:  # beside a line that ends early, its name would lie on the others
+            axis.legend(frameon=False)
         axis.set_xlabel("labelled images a class")
         axis.set_ylabel("test accuracy, %")
     return finish(figure)
+
+
+def _name_line_ends(axis: "Axes", ends: Sequence[tuple[float, str, int, str]]) -> None:
+    """Write names at the lines' ends, moved up where they would lie on one another."""
+    lowest, highest = axis.get_ylim()
+    least_gap, height = 0.06 * (highest - lowest), -np.inf
+    for mean, name, count, colour in sorted(ends):
+        height = max(mean, height + least_gap)
+        axis.annotate(
+            name,
+            (count, height),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+        )
 
 
 def confusion_matrix(run: "Run", split: str = "test") -> Figure:

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from tlhelpers.environment import installed_version
 
 if TYPE_CHECKING:
     from tlhelpers.runs import Run
+    from tlhelpers.splits import Dataset
 
 PACKAGES = ("tlhelpers", "keras", "tensorflow", "numpy", "scikit-learn", "pillow")
 
@@ -114,6 +116,46 @@ def describe_run(run: "Run", settings: dict[str, Any], record: dict[str, Any]) -
         "config": run.config,
         "environment": record["environments"].index(here),
     }
+
+
+def note_data(record: dict[str, Any], data: "Dataset") -> None:
+    """Note in a record where its data come from.
+
+    Args:
+        record: The record; its ``data`` is set.
+        data: The data of the next result.
+
+    Raises:
+        ValueError: If the record was made from other data, whose results would not compare.
+
+    Example:
+        >>> note_data(record, tl.load_dataset("cifar10"))  # doctest: +SKIP
+    """
+    recorded = record["data"].get("digest", data.source.digest)
+    if recorded != data.source.digest:
+        raise ValueError(
+            f"All results of a record must come from the same data. Received: {data.source.origin} "
+            f"with digest {data.source.digest[:19]}, and a record made from {recorded[:19]}. "
+            "Choose another folder with --to."
+        )
+    record["data"] = asdict(data.source)
+
+
+def identity(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what tells one result of a network from another.
+
+    Args:
+        row: A result, or its settings.
+
+    Returns:
+        Network, cut, image size, method, labels and seed.
+
+    Example:
+        >>> tiny = {"backbone": "vgg16", "cut": None, "image_size": 32, "method": "frozen"}
+        >>> identity({**tiny, "labels": 5, "seed": 0, "test": 0.4})[-2:]
+        (5, 0)
+    """
+    return tuple(row[key] for key in ("backbone", "cut", "image_size", "method", "labels", "seed"))
 
 
 def environment() -> dict[str, Any]:
