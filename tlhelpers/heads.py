@@ -121,7 +121,7 @@ def fit_linear_head(
         chosen_on = "cross-validation"
         losses = _cross_validation_losses(x, labels, n_classes, int(counts.min()), seed)
         best = min(losses, key=lambda c: losses[c])
-        kernel, bias = _fit(_regression(best), x, labels, n_classes)
+        kernel, bias = _fit(x, labels, best, n_classes)
     kernel = kernel / scale
     bias = bias - centre @ kernel
     spread = scale / math.sqrt(features.shape[1])
@@ -130,19 +130,19 @@ def fit_linear_head(
     )
 
 
-def _regression(inverse_penalty: float, warm_start: bool = False) -> "LogisticRegression":
-    """Return an unfitted logistic regression."""
+def _fit(
+    x: np.ndarray,
+    labels: np.ndarray,
+    inverse_penalty: float,
+    n_classes: int,
+    regression: "LogisticRegression | None" = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a logistic regression, new or given; return its kernel [d, classes] and bias [classes]."""
     from sklearn.linear_model import LogisticRegression
 
+    regression = regression or LogisticRegression(max_iter=2000)
     # The inputs have unit length on average, not unit variance, hence the factor on C.
-    return LogisticRegression(C=inverse_penalty * 100, max_iter=2000, warm_start=warm_start)
-
-
-def _fit(
-    regression: "LogisticRegression", x: np.ndarray, labels: np.ndarray, n_classes: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fit a logistic regression; return its kernel [d, classes] and bias [classes]."""
-    regression.fit(x, labels)
+    regression.set_params(C=inverse_penalty * 100).fit(x, labels)
     kernel, bias = regression.coef_.T, regression.intercept_
     if n_classes == 2:
         # scikit-learn keeps one logit for two classes; a softmax over (-z/2, z/2) is the same.
@@ -167,13 +167,14 @@ def _fit_by_validation(
     n_classes: int,
 ) -> tuple[dict[float, float], dict[float, tuple[np.ndarray, np.ndarray]]]:
     """Return validation cross-entropy and fit by penalty, from the strongest to the weakest."""
+    from sklearn.linear_model import LogisticRegression
+
     many = len(x) >= MANY
-    regression = _regression(INVERSE_PENALTIES[0], warm_start=many)
+    regression = LogisticRegression(max_iter=2000, warm_start=many)
     losses: dict[float, float] = {}
     fits = {}
     for c in INVERSE_PENALTIES:
-        regression.set_params(C=c * 100)
-        fits[c] = _fit(regression, x, labels, n_classes)
+        fits[c] = _fit(x, labels, c, n_classes, regression)
         losses[c] = _cross_entropy(x_validation, validation_labels, *fits[c])
         if many and losses[c] > min(losses.values()):
             break
@@ -196,9 +197,7 @@ def _cross_validation_losses(
             np.mean(
                 [
                     _cross_entropy(
-                        x[held],
-                        labels[held],
-                        *_fit(_regression(c), x[kept], labels[kept], n_classes),
+                        x[held], labels[held], *_fit(x[kept], labels[kept], c, n_classes)
                     )
                     for kept, held in pairs
                 ]

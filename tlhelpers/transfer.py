@@ -93,7 +93,8 @@ def model_transfer(
     """Fine-tune: begin with a fitted head, then train the later stages too, at small rates.
 
     The stages that stay frozen are run once, on the images and on augmented views of them, and
-    their output is kept. BatchNormalization stays in inference mode.
+    their output is kept. BatchNormalization stays in inference mode. Where features are large, the
+    head's rate is divided by their spread (:func:`tlhelpers.recipes.head_rate`).
 
     Args:
         base: The backbone. It is not changed: a copy is tuned.
