@@ -24,21 +24,21 @@ def test_inference_batches_shrink_as_images_grow():
 
 
 def test_patience_needs_enough_validation_images():
-    assert recipes.patience(recipes.MIN_VALIDATION - 1, 30) is None
-    assert recipes.patience(recipes.MIN_VALIDATION, 30) == 10
+    enough = recipes.MIN_VALIDATION_TO_STOP
+    assert recipes.patience(enough - 1, 30) is None
+    assert recipes.patience(enough, 30) == 10
     assert recipes.patience(1000, 5) == 3
+    assert recipes.fine_tuning(100, enough - 1, 64).patience is None
+    assert recipes.fine_tuning(100, enough, 64).patience >= 3
 
 
 @pytest.mark.parametrize("recipe", [recipes.fine_tuning, recipes.from_scratch])
 def test_recipes_follow_the_data_size(recipe):
-    few = recipes.MIN_VALIDATION - 1
     # Below 64 images more epochs were of no use; from there on, more images need fewer.
     epochs = [recipe(n, 100, 64).epochs for n in SIZES if n >= 64]
     assert epochs == sorted(epochs, reverse=True)
     assert recipe(40, 0, 64).batch_size == 16
     assert recipe(256, 0, 64).batch_size == 32
-    assert recipe(100, few, 64).patience is None
-    assert recipe(100, few + 1, 64).patience >= 3
     assert recipe(100, 40, 64) == recipe(100, 40, 64)
     with pytest.raises(ValueError, match=r"at least one image. Received: 0"):
         recipe(0, 10, 64)
@@ -52,6 +52,7 @@ def test_scratch_is_given_more_than_tuning():
         assert tuned.backbone_rate < 1
         assert tuned.rate_decay < 1
         assert scratch.views is None
+        assert scratch.patience is None, "stopped early, the baseline would be weaker than it is"
 
 
 def test_a_recipe_as_a_dictionary():
