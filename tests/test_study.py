@@ -86,13 +86,14 @@ def test_the_baselines_recipe_is_chosen_once_on_a_seed_no_result_uses(laboratory
     list(study.run_study(tmp_path, targets=["lines"], labels=(4, 6), seeds=2))
     scratch = [call for call in laboratory.calls if call[0] == "scratch"]
     tuning = [call[3] for call in scratch if call[2] == study.TUNING_SEED]
-    assert [recipe.learning_rate for recipe in tuning] == [*study.RATES, 1e-3, 1e-3]
+    assert [recipe.learning_rate for recipe in tuning] == [*study.RATES, 1e-3, 1e-3, 1e-3]
     assert tuning[3].epochs == tuning[2].epochs / 2
-    assert [recipe.views for recipe in tuning] == [None, None, None, None, 0]
+    assert tuning[5].epochs == tuning[2].epochs * 2
+    assert [recipe.views for recipe in tuning] == [None, None, None, None, 0, None]
     results = [call[3] for call in scratch if call[2] != study.TUNING_SEED]
     assert {recipe.learning_rate for recipe in results} == {1e-3}
     tried = read(tmp_path, "lines")["baseline"]
-    assert len(tried) == 5
+    assert len(tried) == 6
     assert tried[1]["validation"] > tried[0]["validation"]
 
 
@@ -117,7 +118,7 @@ def test_the_sweep_compares_at_each_relatedness_with_one_recipe(laboratory, tmp_
     rows = list(sweep.run_sweep(tmp_path, labels=(4,), seeds=1))
     assert [row["relatedness"] for row in rows[::3]] == [0.75, 0.5, 0.25, 0.0]
     assert [row["method"] for row in rows[:3]] == ["scratch", "frozen", "tuned"]
-    assert len(read(tmp_path, "relatedness")["baseline"]) == len(study.RATES) + 2
+    assert len(read(tmp_path, "relatedness")["baseline"]) == len(study.RATES) + len(study.VARIATIONS)
     assert list(sweep.run_sweep(tmp_path, labels=(4,), seeds=1)) == []
 
 

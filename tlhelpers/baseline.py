@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 RATES = (3e-4, 1e-3, 3e-3)
 """Peak learning rates that are tried."""
 
+VARIATIONS: tuple[dict[str, Any], ...] = ({"length": 0.5}, {"augmented": False}, {"length": 2.0})
+"""What is tried at the best of the rates: half the epochs, no augmentation, twice the epochs."""
+
 
 def baseline_trials(
     base: "Backbone",
@@ -26,7 +29,7 @@ def baseline_trials(
     seed: int = 0,
     tried: Sequence[Mapping[str, Any]] = (),
 ) -> Iterator[dict[str, Any]]:
-    """Train from scratch at several learning rates, then for half as long, then unaugmented.
+    """Train from scratch at several learning rates, and at the best of them with each variation.
 
     Args:
         base: The backbone whose architecture is trained.
@@ -49,14 +52,14 @@ def baseline_trials(
     from tlhelpers.runs import predict_images
 
     done = [dict(trial) for trial in tried]
-    for place in range(len(done), len(rates) + 2):
+    for place in range(len(done), len(rates) + len(VARIATIONS)):
         trial: dict[str, Any] = {"length": 1.0, "augmented": True}
         if place < len(rates):
             trial["learning_rate"] = rates[place]
         else:
             best = max(done[: len(rates)], key=lambda one: one["validation"])
             trial["learning_rate"] = best["learning_rate"]
-            trial |= {"length": 0.5} if place == len(rates) else {"augmented": False}
+            trial |= VARIATIONS[place - len(rates)]
         run = transfer.from_scratch(
             base,
             data,

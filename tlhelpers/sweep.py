@@ -72,7 +72,7 @@ def run_sweep(
     path = Path(folder) / f"{SWEEP_NAME}.json"
     record = open_record(path)
     chosen = open_record(path.with_name(f"{SWEPT}.json")).get("baseline")
-    if chosen and not record.get("baseline"):
+    if chosen and chosen != record.get("baseline"):
         write_record({**record, "baseline": chosen}, path)
     base = load_backbone("vgg16_mini", PETS.image_size)
     for seed in range(seeds):
