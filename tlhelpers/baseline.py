@@ -18,6 +18,40 @@ RATES = (3e-4, 1e-3, 3e-3)
 VARIATIONS: tuple[dict[str, Any], ...] = ({"length": 0.5}, {"augmented": False}, {"length": 2.0})
 """What is tried at the best of the rates: half the epochs, no augmentation, twice the epochs."""
 
+LONGEST = 4.0
+"""Share of the recipe's epochs up to which the length is doubled, as long as doubling it helps."""
+
+
+def next_trial(
+    tried: Sequence[Mapping[str, Any]], rates: Sequence[float] = RATES
+) -> dict[str, Any] | None:
+    """Say what is to be tried next: each rate, each variation of the best, then longer training.
+
+    Args:
+        tried: Trials that are done, in their order: the settings below and ``validation``.
+        rates: Peak learning rates. Defaults to 0.0003, 0.001 and 0.003.
+
+    Returns:
+        ``learning_rate``, ``length`` (share of the recipe's epochs) and ``augmented``; or None if
+        all has been tried.
+
+    Example:
+        >>> next_trial([])
+        {'learning_rate': 0.0003, 'length': 1.0, 'augmented': True}
+    """
+    place = len(tried)
+    usual = {"length": 1.0, "augmented": True}
+    if place < len(rates):
+        return {"learning_rate": rates[place], **usual}
+    if place < len(rates) + len(VARIATIONS):
+        rate = _best(tried[: len(rates)])["learning_rate"]
+        return {"learning_rate": rate, **usual, **VARIATIONS[place - len(rates)]}
+    last = dict(tried[-1])
+    longer = 2 * last["length"]
+    if last == _best(tried) and longer <= LONGEST:
+        return {key: last[key] for key in ("learning_rate", *usual)} | {"length": longer}
+    return None
+
 
 def baseline_trials(
     base: "Backbone",
@@ -29,7 +63,7 @@ def baseline_trials(
     seed: int = 0,
     tried: Sequence[Mapping[str, Any]] = (),
 ) -> Iterator[dict[str, Any]]:
-    """Train from scratch at several learning rates, and at the best of them with each variation.
+    """Train from scratch with each setting that :func:`next_trial` asks for.
 
     Args:
         base: The backbone whose architecture is trained.
@@ -41,8 +75,7 @@ def baseline_trials(
         tried: Trials that are done already. Defaults to none.
 
     Yields:
-        Each further trial: ``learning_rate``, ``length`` (share of the recipe's epochs),
-        ``augmented`` and ``validation`` (accuracy, 0 to 1).
+        Each further trial: its settings and ``validation`` (accuracy, 0 to 1).
 
     Example:
         >>> next(baseline_trials(base, few, data.validation))["length"]  # doctest: +SKIP
@@ -52,14 +85,7 @@ def baseline_trials(
     from tlhelpers.runs import predict_images
 
     done = [dict(trial) for trial in tried]
-    for place in range(len(done), len(rates) + len(VARIATIONS)):
-        trial: dict[str, Any] = {"length": 1.0, "augmented": True}
-        if place < len(rates):
-            trial["learning_rate"] = rates[place]
-        else:
-            best = max(done[: len(rates)], key=lambda one: one["validation"])
-            trial["learning_rate"] = best["learning_rate"]
-            trial |= VARIATIONS[place - len(rates)]
+    while (trial := next_trial(done, rates)) is not None:
         run = transfer.from_scratch(
             base,
             data,
@@ -101,7 +127,12 @@ def baseline_recipe(
         raise ValueError(
             "The baseline's recipe is chosen among trials. Received: none; run baseline_trials."
         )
-    return _varied(max(tried, key=lambda trial: trial["validation"]), data, base)
+    return _varied(_best(tried), data, base)
+
+
+def _best(tried: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the trial with the highest validation accuracy, the first of several."""
+    return max(tried, key=lambda trial: trial["validation"])
 
 
 def _varied(trial: Mapping[str, Any], data: "Dataset", base: "Backbone") -> Training:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlhelpers.augmentation import Augmentation
-from tlhelpers.baseline import RATES, VARIATIONS, baseline_recipe, baseline_trials
+from tlhelpers.baseline import RATES, baseline_recipe, baseline_trials, next_trial
 from tlhelpers.recipes import Training
 from tlhelpers.records import describe_run, load_record, open_record, write_record
 
@@ -261,7 +261,7 @@ def _baseline_recipe(path: Path, target: Target, base: "Backbone", few: "Dataset
     """Return the baseline's recipe for some labelled images, as chosen once for the target."""
     record = open_record(path)
     tried = record.setdefault("baseline", [])
-    if len(tried) < len(RATES) + len(VARIATIONS):
+    if next_trial(tried, RATES) is not None:
         data = load_target(target, TUNING_SEED)
         for trial in baseline_trials(
             base,
