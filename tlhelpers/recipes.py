@@ -147,7 +147,9 @@ def from_scratch(n_train: int, n_validation: int, image_size: int) -> Training:
     """Choose how to train the same network from random weights.
 
     Longer, with a larger rate for all layers, a new augmentation at every step, and never stopped
-    early: the baseline must be given what it needs.
+    early: the baseline must be given what it needs. Its length is a compromise with waiting. On ten
+    drawn classes with 80 images each, twice these epochs raised validation accuracy from 47 % to
+    66 %, and four times as many to 76 % (one seed): before a gain is trusted, try more.
 
     Args:
         n_train: Training images.
