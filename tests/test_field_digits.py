@@ -142,3 +142,8 @@ def test_on_mnist(tmp_path):
     (row,) = run(tmp_path, networks=["logistic regression"], seeds=1)
     assert (row["labels"], row["n_validation"], row["n_test"]) == (6000, 5000, 10_000)
     assert 0.91 < row["test"] < 0.94
+
+
+def test_what_cannot_be_chosen_is_not_ignored(tmp_path):
+    with pytest.raises(ValueError, match="Received also: labels"):
+        list(field.run_experiment("digits", tmp_path, labels=[20]))

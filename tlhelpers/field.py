@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from inspect import signature
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,14 +108,23 @@ def run_experiment(
         Each new result.
 
     Raises:
-        ValueError: If the experiment, a method or a backbone is unknown.
+        ValueError: If the experiment, a method or a backbone is unknown, or the experiment can't be
+            narrowed down in that way.
     """
     from tlhelpers.datasets import load_dataset
 
     experiment = _experiment(name)
     if experiment.module:
         special = import_module(f"tlhelpers.{experiment.module}")
-        yield from special.run(folder, networks=backbones, seeds=seeds)
+        chosen = {"networks": backbones, "methods": methods, "labels": labels, "seeds": seeds}
+        given = {key: value for key, value in chosen.items() if value is not None}
+        accepted = signature(special.run).parameters
+        if unused := [key for key in given if key not in accepted]:
+            raise ValueError(
+                f"Results of {name} are chosen by network and seed only. Received also: "
+                f"{', '.join(unused)}; leave that out."
+            )
+        yield from special.run(folder, **given)
         return
     for method in methods or ():
         if method not in METHODS:

@@ -71,7 +71,12 @@ PLAN = (
     Part(**MOBILENET, method="tuned", labels=(500,), seeds=1),
     Part(**VGG16, method="tuned", labels=(500,), seeds=1),
     Part(**SMALL, method="scratch", labels=(500,), seeds=3),
+    Part(**MOBILENET, method="tuned", labels=(500,), seeds=3),
     Part(**MOBILENET, method="tuned", labels=(ALL,), seeds=1),
+    Part(**VGG16, method="tuned", labels=(500,), seeds=3),
+    Part(**VGG16, method="frozen", labels=(ALL,), seeds=3),
+    Part(**MOBILENET, method="frozen", labels=(ALL,), seeds=3),
+    Part(**SMALL, method="scratch", labels=(ALL,), seeds=3),
 )
 """What is compared, in the order in which it is run; a result named twice is run once."""
 
@@ -80,6 +85,8 @@ def run(
     folder: str | os.PathLike[str],
     *,
     networks: Sequence[str] | None = None,
+    methods: Sequence[str] | None = None,
+    labels: Sequence[int] | None = None,
     seeds: int | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Run what is missing of the experiment on CIFAR-10, and record each result as it is there.
@@ -89,13 +96,16 @@ def run(
     Args:
         folder: Folder of ``cifar10.json``.
         networks: Names of the plan's networks. Defaults to all.
+        methods: Only these of ``"frozen"``, ``"tuned"`` and ``"scratch"``. Defaults to all.
+        labels: Only these of the plan's numbers of labels a class. Defaults to all.
         seeds: Largest number of seeds. Defaults to the plan's, 1 to 5.
 
     Yields:
         Each new result.
 
     Raises:
-        ValueError: If a network is unknown, or the record was made from other data.
+        ValueError: If the plan has no such network, method or number of labels, or the record was
+            made from other data.
 
     Example:
         >>> next(run("results", networks=["vgg16"], seeds=1))["labels"]  # doctest: +SKIP
@@ -103,25 +113,30 @@ def run(
     """
     from tlhelpers.datasets import load_dataset
 
-    known = sorted({part.backbone for part in PLAN})
-    for name in networks or ():
-        if name not in known:
-            raise ValueError(
-                f"A network of cifar10 is one of {', '.join(known)}. Received: {name!r}."
-            )
+    chosen: dict[str, tuple[Any, set[Any]]] = {
+        "network": (networks, {part.backbone for part in PLAN}),
+        "method": (methods, {part.method for part in PLAN}),
+        "number of labels": (labels, {n for part in PLAN for n in part.labels}),
+    }
+    for what, (wanted, known) in chosen.items():
+        if unknown := [one for one in wanted or () if one not in known]:
+            among = ", ".join(map(str, sorted(known)))
+            raise ValueError(f"A {what} of cifar10 is one of {among}. Received: {unknown[0]!r}.")
     path = Path(folder) / "cifar10.json"
     record = open_record(path)
     done = {identity(row) for row in record["results"]}
     for part in PLAN:
-        if networks and part.backbone not in networks:
+        if part.backbone not in (networks or [part.backbone]):
+            continue
+        if part.method not in (methods or [part.method]):
             continue
         for settings in _settings(part, seeds):
-            if identity(settings) in done:
+            n, seed = settings["labels"], settings["seed"]
+            if identity(settings) in done or n not in (labels or [n]):
                 continue
-            labels, seed = settings["labels"], settings["seed"]
             data = load_dataset("cifar10", tier="real", image_size=part.image_size, seed=seed)
             note_data(record, data)
-            run = _run(part, data.few(labels, seed=seed), seed)
+            run = _run(part, data.few(n, seed=seed), seed)
             row = describe_run(run, settings, record)
             record["results"].append(row)
             done.add(identity(row))

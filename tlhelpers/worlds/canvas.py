@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from tlhelpers.worlds.draws import Draws
 
@@ -169,7 +170,8 @@ class Canvas:
         """
         if self.n == 0:
             return
-        rows, columns, block = self._window(frame, reach)
+        rows, columns, at = self._window(frame, reach)
+        side = rows.shape[1]
         u, v = self._local(frame, rows, columns)
         far = distance(u, v)
         width = np.maximum(self.pixel / frame.scale, F32(soft))
@@ -181,15 +183,16 @@ class Canvas:
         if callable(ink):
             colour = ink(u, v)
         else:
-            colour = ink[block] if ink.ndim == 4 else np.asarray(ink, F32)[:, :, None, None]
+            colour = ink[:, :, None, None] if ink.ndim == 2 else self._all_windows(ink, side)[at]
         if rim:
             inside = np.clip(far * F32(1.0 / rim_width) + F32(1.0), 0, 1)
             colour = colour * (F32(1.0) - F32(rim) * inside)[:, None]
-        old = self.pixels[block]
+        windows = self._all_windows(self.pixels, side)
+        old = windows[at]
         change = colour - old
         change *= cover[:, None]
         change += old
-        self.pixels[block] = change
+        windows[at] = change
 
     def _local(self, frame: Frame, rows: np.ndarray, columns: np.ndarray):
         """The frame's u and v, `[n, h, w]`, of some rows `[n, h]` and columns `[n, w]`."""
@@ -202,8 +205,14 @@ class Canvas:
         v = (c[:, None] * dx)[:, None, :] + (d[:, None] * dy)[:, :, None]
         return u, v
 
+    def _all_windows(self, field: np.ndarray, side: int) -> np.ndarray:
+        """Every square window of this side in `[n, 3, size, size]`, as a view and not a copy."""
+        if side == self.size:
+            return field
+        return sliding_window_view(field, (side, side), axis=(2, 3), writeable=True)
+
     def _window(self, frame: Frame, reach: float):
-        """Rows `[n, w]`, columns `[n, w]` of the windows, and the index of their pixels."""
+        """Rows `[n, w]`, columns `[n, w]` of the windows, and their index in `_all_windows`."""
         side = int(np.ceil(2 * (reach * float(frame.scale.max()) / float(self.pixel) + 1)))
         if side >= self.size:
             line = np.broadcast_to(np.arange(self.size), (self.n, self.size))
@@ -214,6 +223,4 @@ class Canvas:
             start = np.floor((centre + F32(1.0)) / self.pixel).astype(np.int64) - side // 2
             starts.append(np.clip(start, 0, self.size - side)[:, None] + offsets)
         rows, columns = starts
-        images = np.arange(self.n)[:, None, None, None]
-        channels = np.arange(3)[None, :, None, None]
-        return rows, columns, (images, channels, rows[:, None, :, None], columns[:, None, None, :])
+        return rows, columns, (np.arange(self.n), slice(None), rows[:, 0], columns[:, 0])
