@@ -19,7 +19,7 @@ WORLDS = {
     "formulas": (worlds.formulas, 148, 64),
 }
 DIGESTS = {
-    "pets": "9523b1d36b23afae13aa7c02b0182d21557e1c923748d39f41ddd871a1b6afc2",
+    "pets": "c7d5b87a01fb6528243159c69e755cd0cb0612e402b0e8e91177eeb76368858d",
     "objects": "f58884fc3081145a2c0ca760a7abeb6b40f7274bddf51a0d79102853d9c6041f",
     "formulas": "1b14eb326e7ff364112edc2bb255b1f941d614a5af912cf24c81d61b2ca65f4a",
 }
@@ -63,14 +63,23 @@ def test_shapes_dtypes_and_ranges(name):
     assert world.images.reshape(len(world), -1).std(axis=1).min() > 5
 
 
+@pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("name", WORLDS)
-def test_an_image_does_not_depend_on_how_many_are_drawn(name):
-    draw, _, _ = WORLDS[name]
-    few, many = draw(n=5, seed=3, image_size=32), draw(n=333, seed=3, image_size=32)
+def test_an_image_does_not_depend_on_how_many_are_drawn(name, seed):
+    draw, _, size = WORLDS[name]
+    few, many = draw(n=5, seed=seed, image_size=size), draw(n=70, seed=seed, image_size=size)
     np.testing.assert_array_equal(few.images, many.images[:5])
     np.testing.assert_array_equal(few.labels, many.labels[:5])
     for key, values in few.conditions.items():
         np.testing.assert_array_equal(values, many.conditions[key][:5])
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_an_image_does_not_depend_on_the_chunks_they_are_drawn_in(name, monkeypatch):
+    draw, _, size = WORLDS[name]
+    whole = draw(n=60, seed=1, image_size=size).images
+    monkeypatch.setattr("tlhelpers.worlds.world.CHUNK_PIXELS", 7 * size**2)
+    np.testing.assert_array_equal(draw(n=60, seed=1, image_size=size).images, whole)
 
 
 def test_seeds_give_other_images():

@@ -85,7 +85,7 @@ def paint_cat(
         canvas.paint(
             eye, 0.35, ellipse(F32(0.215) * near, F32(0.185) * squint), iris, rim=0.3, rim_width=0.1
         )
-        canvas.paint(eye.at(gaze, 0.0), 0.3, ellipse(0.055, F32(0.17) * squint), _ink(DARK, n))
+        canvas.paint(eye.at(gaze, 0.0), 0.5, ellipse(0.055, F32(0.17) * squint), _ink(DARK, n))
         canvas.paint(eye.at(-0.07, -0.07), 0.15, circle(0.05), _ink(WHITE, n))
     nose = face.at(0.0, 0.33, 0.5)
     canvas.paint(nose, 0.25, wedge(0.125, 0.13, 0.03), fur.nose)
@@ -123,9 +123,9 @@ def paint_dog(
 
     kind = np.array([0, 0, 0, 0, 1, 2])[draws.integer(6)]
     pricked = np.flatnonzero(kind == 1)
+    spread = draws.rows(pricked)  # even if none is: what is drawn next must not depend on it
     if len(pricked):
         part = canvas.rows(pricked)
-        spread = draws.rows(pricked)
         for way in (-1.0, 1.0):
             ear = head.rows(pricked).at(
                 F32(way * 0.5) - shift[pricked] * F32(0.35),

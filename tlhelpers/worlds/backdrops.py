@@ -175,7 +175,7 @@ def _edge(canvas: Canvas, draws: Draws, rows: np.ndarray) -> None:
 def paint_shadow(canvas: Canvas, frame: Frame, a, b, strength) -> None:
     """A soft dark ellipse on the ground."""
     dark = np.zeros((canvas.n, 3), F32)
-    canvas.paint(frame, 2.0, ellipse(a, b), dark, opacity=strength, soft=0.5)
+    canvas.paint(frame, 2.5, ellipse(a, b), dark, opacity=strength, soft=0.5)
 
 
 def light_scene(canvas: Canvas, draws: Draws, strength: float) -> np.ndarray:

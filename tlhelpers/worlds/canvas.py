@@ -213,7 +213,9 @@ class Canvas:
 
     def _window(self, frame: Frame, reach: float):
         """Rows `[n, w]`, columns `[n, w]` of the windows, and their index in `_all_windows`."""
-        side = int(np.ceil(2 * (reach * float(frame.scale.max()) / float(self.pixel) + 1)))
+        # The batch's largest frame sets the side, so a window that cut a shape off would cut it
+        # elsewhere in another batch. At a sharp tip the edge is blurred over two pixels.
+        side = int(np.ceil(2 * (reach * float(frame.scale.max()) / float(self.pixel) + 2)))
         if side >= self.size:
             line = np.broadcast_to(np.arange(self.size), (self.n, self.size))
             return line, line, slice(None)

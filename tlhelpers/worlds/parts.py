@@ -49,7 +49,7 @@ def _appendage(
         canvas.paint(frame, 0.8, wedge(0.2, 0.45), other, opacity=draws.chance(0.5), soft=0.05)
     elif kind == 1:
         canvas.paint(
-            frame, 1.4, wedge(draws.uniform(0.12, 0.2), draws.uniform(0.9, 1.2), 0.02), ink, rim=0.3
+            frame, 2.0, wedge(draws.uniform(0.12, 0.2), draws.uniform(0.9, 1.2), 0.02), ink, rim=0.3
         )
     elif kind == 2:
         hang = draws.uniform(0.5, 0.75)

@@ -155,7 +155,7 @@ def _bird(canvas: Canvas, draws: Draws, frame: Frame, paint: Paint) -> None:
         )
     canvas.paint(
         frame.at(-0.55, 0.1, draws.uniform(-0.2, -0.1)),
-        0.8,
+        1.2,
         wedge(0.2, 0.75, 0.04),
         paint.ink(paint.other),
         rim=0.3,
@@ -229,7 +229,7 @@ def _house(canvas: Canvas, draws: Draws, frame: Frame, paint: Paint) -> None:
         paint.ink(paint.other),
         rim=0.3,
     )
-    canvas.paint(frame.at(0.0, tall - F32(0.1)), 0.85, box(wide, tall), paint.ink(), rim=0.25)
+    canvas.paint(frame.at(0.0, tall - F32(0.1)), 1.0, box(wide, tall), paint.ink(), rim=0.25)
     door = draws.around(0.25)
     canvas.paint(
         frame.at(door, tall * F32(2) - F32(0.42)), 0.4, box(0.14, 0.3), paint.other * F32(0.5)
@@ -297,7 +297,7 @@ def _boat(canvas: Canvas, draws: Draws, frame: Frame, paint: Paint) -> None:
     phase = draws.unit()
     sea = np.broadcast_to(np.array([0.2, 0.45, 0.7], F32), (canvas.n, 3))
     canvas.paint(
-        frame, 1.3, lambda u, v: np.abs(v - as_field(height) - F32(0.06) * sine(u + as_field(phase))) + np.maximum(np.abs(u) - F32(1.1), 0) - F32(0.09),
+        frame, 1.6, lambda u, v: np.abs(v - as_field(height) - F32(0.06) * sine(u + as_field(phase))) + np.maximum(np.abs(u) - F32(1.1), 0) - F32(0.09),
         sea, opacity=draws.chance(0.7),
     )  # fmt: skip
 
