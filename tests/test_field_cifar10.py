@@ -120,9 +120,8 @@ def test_the_real_plan():
         counts = {n for b, m, n in described if (b, m) == (backbone, method)}
         assert counts == set(field.EXPERIMENTS["cifar10"].labels)
     assert PLAN[0] == Part("vgg16", "block3_pool", 32, "frozen", (5, 20, 100), 3)
-    of_all = [
-        p for p in PLAN if field_cifar10.ALL in p.labels
-    ]  # up to an hour each: one seed first
+    # All labels take up to an hour a run: every method gets one seed before any gets more.
+    of_all = [p for p in PLAN if field_cifar10.ALL in p.labels]
     assert all(p.seeds == 1 for p in of_all[: len({(p.backbone, p.method) for p in of_all})])
 
 

@@ -44,8 +44,15 @@ def test_scores(run):
     assert "vgg16_mini on stripes, 2.5 s" in str(run)
 
 
+def test_a_copy_with_other_data_is_scored_anew(run):
+    assert run.validation.n == 6
+    other = replace(run, data=replace(run.data, validation=run.data.test))
+    assert other.validation == run.test
+    assert run.validation.n == 6
+
+
 def test_other_predictions_can_be_given(run):
-    certain = replace(run, predict_split=lambda split: np.eye(2)[split.labels], _probabilities={})
+    certain = replace(run, predict_split=lambda split: np.eye(2)[split.labels])
     assert certain.test.accuracy == 1
 
 

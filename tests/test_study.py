@@ -97,6 +97,31 @@ def test_the_baselines_recipe_is_chosen_once_on_a_seed_no_result_uses(laboratory
     assert tried[1]["validation"] > tried[0]["validation"]
 
 
+def test_results_of_two_recipes_are_never_mixed(laboratory, tmp_path):
+    list(study.run_study(tmp_path, targets=["lines"], labels=(4,), seeds=1))
+    path = tmp_path / "lines.json"
+    record = read(tmp_path, "lines")
+    record["baseline"] = record["baseline"][:3]  # as if recorded before there were more trials
+    path.write_text(json.dumps(record), "utf-8")
+    laboratory.calls.clear()
+    list(study.run_study(tmp_path, targets=["lines"], labels=(4,), seeds=2))
+    assert study.TUNING_SEED not in {call[2] for call in laboratory.calls}
+    assert read(tmp_path, "lines")["baseline"] == record["baseline"]
+
+
+def test_interrupted_trials_resume(laboratory, tmp_path):
+    path = tmp_path / "lines.json"
+    list(study.run_study(tmp_path, targets=["lines"], labels=(4,), seeds=1))
+    record = read(tmp_path, "lines")
+    path.write_text(
+        json.dumps({**record, "baseline": record["baseline"][:2], "results": []}), "utf-8"
+    )
+    laboratory.calls.clear()
+    list(study.run_study(tmp_path, targets=["lines"], labels=(4,), seeds=1))
+    assert sum(call[2] == study.TUNING_SEED for call in laboratory.calls) == 4
+    assert read(tmp_path, "lines")["baseline"] == record["baseline"]
+
+
 def test_an_interrupted_study_resumes(laboratory, tmp_path):
     steps = study.run_study(tmp_path, labels=(4,), seeds=2)
     first = [next(steps) for _ in range(5)]

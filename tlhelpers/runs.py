@@ -44,7 +44,7 @@ class Run:
     base: "Backbone"
     grid: int
     predict_split: "Callable[[Split], np.ndarray] | None" = None
-    _probabilities: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    _probabilities: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     def probabilities(self, split: str = "test") -> np.ndarray:
         """Return the model's probabilities on one of the data set's splits; computed once.

@@ -257,11 +257,28 @@ def run_missing(
         yield {"target": path.stem, **row}
 
 
+def has_baseline(record: Mapping[str, Any]) -> bool:
+    """Tell whether a record has results from scratch, so that their recipe is settled.
+
+    Args:
+        record: The study's or the sweep's record of a target.
+
+    Returns:
+        True if it has.
+
+    Example:
+        >>> has_baseline({"results": [{"method": "frozen"}]})
+        False
+    """
+    return any(row["method"] == "scratch" for row in record["results"])
+
+
 def _baseline_recipe(path: Path, target: Target, base: "Backbone", few: "Dataset") -> Training:
     """Return the baseline's recipe for some labelled images, as chosen once for the target."""
     record = open_record(path)
     tried = record.setdefault("baseline", [])
-    if next_trial(tried, RATES) is not None:
+    # Chosen before the first result and kept: those of two recipes can't be averaged.
+    if not has_baseline(record) and next_trial(tried, RATES) is not None:
         data = load_target(target, TUNING_SEED)
         for trial in baseline_trials(
             base,

@@ -15,6 +15,7 @@ from tlhelpers.study import (
     SWEPT,
     TARGETS,
     Target,
+    has_baseline,
     load_target,
     run_missing,
 )
@@ -72,7 +73,7 @@ def run_sweep(
     path = Path(folder) / f"{SWEEP_NAME}.json"
     record = open_record(path)
     chosen = open_record(path.with_name(f"{SWEPT}.json")).get("baseline")
-    if chosen and chosen != record.get("baseline"):
+    if chosen and not has_baseline(record):
         write_record({**record, "baseline": chosen}, path)
     base = load_backbone("vgg16_mini", PETS.image_size)
     for seed in range(seeds):

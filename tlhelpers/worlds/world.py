@@ -19,7 +19,7 @@ Conditions = dict[str, np.ndarray]
 Scene = Callable[[Canvas, Draws, np.ndarray, float], Conditions]
 
 # Pixels painted at once, at most. With a fifth of that, pets took a third longer: what is saved in
-# the cache is lost in calls. A chunk needs about 130 MB.
+# the cache is lost in calls. Each thread needs about 65 MB.
 CHUNK_PIXELS = 64 * 64 * 256
 
 
