@@ -174,6 +174,19 @@ class TestTrain:
             assert history[name] == pytest.approx(values, abs=1e-6)
         assert len(self.weights.kept) == 6
 
+    def test_the_step_is_traced_once(self):
+        traced = []
+
+        class Traced(keras.Model):
+            def train_step(self, *args):
+                traced.append(len(args))
+                return super().train_step(*args)
+
+        model = Traced(self.model.inputs, self.model.outputs)
+        batches = Batches(lambda rows, epoch: self.x[rows], self.y, 8, seed=0)
+        train(model, batches, None, Training(2, 8, 1e-3))
+        assert len(traced) == 1
+
     def test_factors_reach_the_variables(self):
         before = [weight.copy() for weight in self.model.get_weights()]
         path = self.model.layers[-1].bias.path

@@ -169,10 +169,13 @@ def train(
             factors=factors,
         ),
         "sparse_categorical_crossentropy",
-        metrics=["accuracy"],
+        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
         jit_compile=jit_compile(),
         steps_per_execution=steps_per_execution(),
     )
+    # All variables exist before the first step, the metric's too: Keras makes those left out while
+    # it traces that step, and TensorFlow then traces it again, which takes seconds a run.
+    model.optimizer.build(model.trainable_variables)
     stopping = []
     if validation is not None and recipe.patience is not None:
         stopping = [
