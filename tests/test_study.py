@@ -1,16 +1,18 @@
 """The controlled study: what it runs, in which order, and that it resumes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from toys import small_backbone, striped_data
 
-from tlhelpers import study, sweep, transfer
+from tlhelpers import recipes, study, study_cell, sweep, transfer
 from tlhelpers.augmentation import Augmentation
+from tlhelpers.baseline import baseline_recipe
 from tlhelpers.recipes import Training
 from tlhelpers.runs import Run
-from tlhelpers.study import Target
+from tlhelpers.study_cell import Target
 
 TOYS = {"lines": Target("a", "embedded", 32), "signs": Target("b", "real", 32)}
 
@@ -38,8 +40,8 @@ class Laboratory:
 def laboratory(monkeypatch):
     laboratory = Laboratory()
     monkeypatch.setattr(study, "TARGETS", TOYS)
-    monkeypatch.setattr(study, "TUNING_LABELS", 4)
-    for module in (study, sweep):
+    monkeypatch.setattr(study_cell, "TUNING_LABELS", 4)
+    for module in (study, study_cell, sweep):
         monkeypatch.setattr(
             module, "load_target", lambda target, seed: striped_data(24, 8, seed=seed)
         )
@@ -53,8 +55,8 @@ def laboratory(monkeypatch):
     monkeypatch.setattr(
         transfer,
         "model_transfer",
-        lambda base, data, *, seed, start, augmentation: laboratory.run(
-            "tuned", data, seed, None, augmentation, start
+        lambda base, data, *, seed, start, recipe, augmentation: laboratory.run(
+            "tuned", data, seed, recipe, augmentation, start
         ),
     )
     monkeypatch.setattr(
@@ -85,12 +87,12 @@ def test_every_method_runs_for_every_target_seed_and_number_of_labels(laboratory
 def test_the_baselines_recipe_is_chosen_once_on_a_seed_no_result_uses(laboratory, tmp_path):
     list(study.run_study(tmp_path, targets=["lines"], labels=(4, 6), seeds=2))
     scratch = [call for call in laboratory.calls if call[0] == "scratch"]
-    tuning = [call[3] for call in scratch if call[2] == study.TUNING_SEED]
-    assert [recipe.learning_rate for recipe in tuning] == [*study.RATES, 1e-3, 1e-3, 1e-3]
+    tuning = [call[3] for call in scratch if call[2] == study_cell.TUNING_SEED]
+    assert [recipe.learning_rate for recipe in tuning] == [*study_cell.RATES, 1e-3, 1e-3, 1e-3]
     assert tuning[3].epochs == tuning[2].epochs / 2
     assert tuning[5].epochs == tuning[2].epochs * 2
     assert [recipe.views for recipe in tuning] == [None, None, None, None, 0, None]
-    results = [call[3] for call in scratch if call[2] != study.TUNING_SEED]
+    results = [call[3] for call in scratch if call[2] != study_cell.TUNING_SEED]
     assert {recipe.learning_rate for recipe in results} == {1e-3}
     tried = read(tmp_path, "lines")["baseline"]
     assert len(tried) == 6
@@ -105,7 +107,7 @@ def test_results_of_two_recipes_are_never_mixed(laboratory, tmp_path):
     path.write_text(json.dumps(record), "utf-8")
     laboratory.calls.clear()
     list(study.run_study(tmp_path, targets=["lines"], labels=(4,), seeds=2))
-    assert study.TUNING_SEED not in {call[2] for call in laboratory.calls}
+    assert study_cell.TUNING_SEED not in {call[2] for call in laboratory.calls}
     assert read(tmp_path, "lines")["baseline"] == record["baseline"]
 
 
@@ -118,7 +120,7 @@ def test_interrupted_trials_resume(laboratory, tmp_path):
     )
     laboratory.calls.clear()
     list(study.run_study(tmp_path, targets=["lines"], labels=(4,), seeds=1))
-    assert sum(call[2] == study.TUNING_SEED for call in laboratory.calls) == 4
+    assert sum(call[2] == study_cell.TUNING_SEED for call in laboratory.calls) == 4
     assert read(tmp_path, "lines")["baseline"] == record["baseline"]
 
 
@@ -139,6 +141,19 @@ def test_fine_tuning_starts_from_the_fitted_head_of_the_same_draw(laboratory, tm
     assert tuned[5].data.train.digest
 
 
+def test_fine_tuning_can_be_given_the_baselines_epochs_and_views(laboratory, tmp_path):
+    list(study.run_study(tmp_path, targets=["lines"], labels=(4,), seeds=1))
+    laboratory.calls.clear()
+    both = ("tuned", study_cell.MATCHED)
+    rows = list(study.run_study(tmp_path, targets=["lines"], labels=(4,), seeds=1, methods=both))
+    assert [row["method"] for row in rows] == [study_cell.MATCHED]
+    ((_, n_train, _, recipe, _, start),) = [c for c in laboratory.calls if c[0] == "tuned"]
+    chosen = baseline_recipe(read(tmp_path, "lines")["baseline"], start.data, small_backbone())
+    usual = recipes.fine_tuning(n_train, 2, 32, near_source=False)
+    assert recipe == replace(usual, epochs=chosen.epochs, views=chosen.views)
+    assert recipe.epochs != usual.epochs
+
+
 def test_the_sweep_compares_at_each_relatedness_with_one_recipe(laboratory, tmp_path):
     rows = list(sweep.run_sweep(tmp_path, labels=(4,), seeds=1))
     assert [row["relatedness"] for row in rows[::3]] == [0.75, 0.5, 0.25, 0.0]
@@ -152,7 +167,7 @@ def test_the_sweep_takes_the_recipe_chosen_for_the_studys_pets(laboratory, tmp_p
     list(study.run_study(tmp_path, labels=(4,), seeds=1))
     laboratory.calls.clear()
     list(sweep.run_sweep(tmp_path, labels=(4,), seeds=1))
-    assert study.TUNING_SEED not in {call[2] for call in laboratory.calls}
+    assert study_cell.TUNING_SEED not in {call[2] for call in laboratory.calls}
     assert read(tmp_path, "relatedness")["baseline"] == read(tmp_path, "pets")["baseline"]
     # Relatedness 1 is the study's own.
     table = study.table(tmp_path).set_index("target")["relatedness"]
@@ -171,6 +186,8 @@ def test_the_table_names_target_and_relatedness(laboratory, tmp_path):
 def test_unknown_targets_and_missing_records(tmp_path):
     with pytest.raises(ValueError, match="one of pets, objects"):
         next(study.run_study(tmp_path, targets=["cats"]))
+    with pytest.raises(ValueError, match="one of scratch, frozen, tuned, matched"):
+        next(study.run_study(tmp_path, methods=["best"]))
     with pytest.raises(FileNotFoundError, match="make study"):
         study.table(tmp_path)
 
@@ -182,9 +199,10 @@ def test_digits_are_never_mirrored():
 
 def test_one_target_for_real(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "TARGETS", {"lines": Target("a", "embedded", 32)})
-    monkeypatch.setattr(study, "RATES", (1e-3,))
-    monkeypatch.setattr(study, "TUNING_LABELS", 4)
-    monkeypatch.setattr(study, "load_target", lambda target, seed: striped_data(24, 8))
+    monkeypatch.setattr(study_cell, "RATES", (1e-3,))
+    monkeypatch.setattr(study_cell, "TUNING_LABELS", 4)
+    for module in (study, study_cell):
+        monkeypatch.setattr(module, "load_target", lambda target, seed: striped_data(24, 8))
     monkeypatch.setattr(
         "tlhelpers.backbones.load_backbone", lambda *_, **__: small_backbone("block1_pool")
     )

@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--targets", nargs="+", metavar="NAME", help="default: all, and relatedness")
     study.add_argument("--labels", nargs="+", type=int, metavar="N", help="only these label counts")
     study.add_argument("--seeds", type=int, metavar="K", help="number of seeds")
+    study.add_argument("--methods", nargs="+", metavar="NAME", help="default: all but matched")
     study.set_defaults(command=_study)
     return parser
 
@@ -185,10 +186,15 @@ def _study(options: argparse.Namespace) -> int:
     setup(tier="real")
     targets = options.targets or [*study.TARGETS, study.SWEEP_NAME]
     labels, seeds = options.labels or study.LABELS, options.seeds or study.SEEDS
+    methods = options.methods or study.METHODS
     compared = [name for name in targets if name != study.SWEEP_NAME]
     parts = []
     if compared:
-        parts.append(study.run_study(options.to, targets=compared, labels=labels, seeds=seeds))
+        parts.append(
+            study.run_study(
+                options.to, targets=compared, labels=labels, seeds=seeds, methods=methods
+            )
+        )
     if study.SWEEP_NAME in targets:
         parts.append(sweep.run_sweep(options.to, labels=labels, seeds=seeds))
     for row in chain.from_iterable(parts):

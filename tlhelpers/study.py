@@ -6,49 +6,19 @@ formulas: what it gives on photographs is part of the question.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlhelpers.augmentation import Augmentation
-from tlhelpers.baseline import RATES, baseline_recipe, baseline_trials, next_trial
-from tlhelpers.recipes import Training
-from tlhelpers.records import describe_run, load_record, open_record, write_record
+from tlhelpers.records import load_record, open_record
+from tlhelpers.study_cell import MATCHED, METHODS, Target, load_target, missing, run_missing
 
 if TYPE_CHECKING:
     import pandas
 
-    from tlhelpers.backbones import Backbone
-    from tlhelpers.splits import Dataset
-
-METHODS = ("scratch", "frozen", "tuned")
 LABELS = (5, 20, 100, 500)
 SEEDS = 5
-
-TUNING_LABELS = 100
-TUNING_SEED = 1_000
-"""A seed of its own for choosing the baseline's recipe, which no result uses."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """A target task of the study.
-
-    Attributes:
-        dataset: Name for :func:`tlhelpers.load_dataset`.
-        tier: ``"embedded"`` for a drawn world, ``"real"`` for published data.
-        image_size: Width and height in pixels.
-        knobs: Further arguments of ``load_dataset``.
-        augmentation: How training views may differ from the images.
-    """
-
-    dataset: str
-    tier: str
-    image_size: int
-    knobs: Mapping[str, Any] = field(default_factory=dict)
-    augmentation: Augmentation = field(default_factory=Augmentation)
-
 
 TARGETS = {
     "pets": Target("cats_dogs", "embedded", 64, {"n": 1000}),
@@ -68,6 +38,7 @@ def run_study(
     targets: Sequence[str] | None = None,
     labels: Sequence[int] = LABELS,
     seeds: int = SEEDS,
+    methods: Sequence[str] = METHODS,
 ) -> Iterator[dict[str, Any]]:
     """Run what is missing of the comparison on each target, one seed of all targets at a time.
 
@@ -80,12 +51,14 @@ def run_study(
         labels: Labelled images a class, those for validation included. Defaults to 5, 20, 100
             and 500.
         seeds: Number of seeds; each draws its own images, weights and order. Defaults to 5.
+        methods: Of ``"scratch"``, ``"frozen"``, ``"tuned"`` and :data:`MATCHED`. Defaults to the
+            first three.
 
     Yields:
         Each new result.
 
     Raises:
-        ValueError: If a target is unknown.
+        ValueError: If a target or a method is unknown.
 
     Example:
         >>> rows = run_study("results", targets=["pets"], labels=[5], seeds=1)
@@ -98,9 +71,14 @@ def run_study(
         raise ValueError(
             f"A target is one of {', '.join(TARGETS)}. Received: {', '.join(unknown)}."
         )
+    unknown = sorted(set(methods) - {*METHODS, MATCHED})
+    if unknown:
+        raise ValueError(
+            f"A method is one of {', '.join((*METHODS, MATCHED))}. Received: {', '.join(unknown)}."
+        )
     for seed in range(seeds):
         for name in chosen:
-            yield from _run_target(name, TARGETS[name], Path(folder), labels, seed)
+            yield from _run_target(name, TARGETS[name], Path(folder), labels, seed, methods)
 
 
 def table(folder: str | os.PathLike[str] | None = None) -> "pandas.DataFrame":
@@ -141,154 +119,21 @@ def table(folder: str | os.PathLike[str] | None = None) -> "pandas.DataFrame":
     return pandas.concat(parts, ignore_index=True)[columns]
 
 
-def load_target(target: Target, seed: int) -> "Dataset":
-    """Load a target's data.
-
-    Args:
-        target: The target.
-        seed: Which images are drawn, or carved off for validation.
-
-    Returns:
-        The data set.
-
-    Example:
-        >>> load_target(Target("cats_dogs", "embedded", 32, {"n": 40}), seed=0).image_size
-        32
-    """
-    from tlhelpers.datasets import load_dataset
-
-    return load_dataset(
-        target.dataset,
-        tier=target.tier,
-        image_size=target.image_size,
-        seed=seed,
-        **target.knobs,
-    )
-
-
 def _run_target(
-    name: str, target: Target, folder: Path, labels: Sequence[int], seed: int
+    name: str,
+    target: Target,
+    folder: Path,
+    labels: Sequence[int],
+    seed: int,
+    methods: Sequence[str],
 ) -> Iterator[dict[str, Any]]:
     """Run what is missing of one target and seed."""
     from tlhelpers.backbones import load_backbone
 
     path = folder / f"{name}.json"
-    if not _missing(open_record(path), labels, seed, METHODS, {}):
+    if not missing(open_record(path), labels, seed, methods, {}):
         return
     base = load_backbone("vgg16_mini", target.image_size)
     data = load_target(target, seed)
     for n in labels:
-        yield from run_missing(path, target, base, data.few(n, seed=seed), n, seed, METHODS, {})
-
-
-def _missing(
-    record: dict[str, Any],
-    labels: Sequence[int],
-    seed: int,
-    methods: Sequence[str],
-    about: Mapping[str, Any],
-) -> list[tuple[int, str]]:
-    """Return the numbers of labels and the methods that a record lacks."""
-    keys = ("labels", "seed", "method", *about)
-    done = {tuple(row[key] for key in keys) for row in record["results"]}
-    return [
-        (n, method)
-        for n in labels
-        for method in methods
-        if (n, seed, method, *about.values()) not in done
-    ]
-
-
-def run_missing(
-    path: Path,
-    target: Target,
-    base: "Backbone",
-    few: "Dataset",
-    n: int,
-    seed: int,
-    methods: Sequence[str],
-    about: Mapping[str, Any],
-) -> Iterator[dict[str, Any]]:
-    """Run and record the methods that a record lacks, the fitted head before the tuned network.
-
-    Args:
-        path: The JSON file.
-        target: The target.
-        base: The pre-trained network.
-        few: The labelled images, drawn from the target with ``seed``.
-        n: Labelled images a class.
-        seed: Seed of weights, order and augmentation.
-        methods: Of ``"scratch"``, ``"frozen"`` and ``"tuned"``.
-        about: What else tells these results from others, such as the source's relatedness.
-
-    Yields:
-        Each new result.
-
-    Example:
-        >>> next(run_missing(path, target, base, few, 20, 0, ["frozen"], {}))  # doctest: +SKIP
-    """
-    from tlhelpers import transfer
-
-    record = open_record(path)
-    wanted = [method for _, method in _missing(record, [n], seed, methods, about)]
-    if not wanted:
-        return
-    frozen = transfer.feature_transfer(base, few, seed=seed) if set(wanted) - {"scratch"} else None
-    for method in wanted:
-        if method == "scratch":
-            recipe = _baseline_recipe(path, target, base, few)
-            record = open_record(path)
-            run = transfer.from_scratch(
-                base, few, recipe=recipe, augmentation=target.augmentation, seed=seed
-            )
-        elif method == "frozen" and frozen is not None:
-            run = frozen
-        else:
-            run = transfer.model_transfer(
-                base, few, start=frozen, augmentation=target.augmentation, seed=seed
-            )
-        settings = {**about, "method": method, "labels": n, "seed": seed}
-        record["data"] = asdict(few.source)
-        row = describe_run(run, settings, record)
-        if method != "scratch":
-            row["source_weights"] = base.weights_digest()
-        record["results"].append(row)
-        write_record(record, path)
-        yield {"target": path.stem, **row}
-
-
-def has_baseline(record: Mapping[str, Any]) -> bool:
-    """Tell whether a record has results from scratch, so that their recipe is settled.
-
-    Args:
-        record: The study's or the sweep's record of a target.
-
-    Returns:
-        True if it has.
-
-    Example:
-        >>> has_baseline({"results": [{"method": "frozen"}]})
-        False
-    """
-    return any(row["method"] == "scratch" for row in record["results"])
-
-
-def _baseline_recipe(path: Path, target: Target, base: "Backbone", few: "Dataset") -> Training:
-    """Return the baseline's recipe for some labelled images, as chosen once for the target."""
-    record = open_record(path)
-    tried = record.setdefault("baseline", [])
-    # Chosen before the first result and kept: those of two recipes can't be averaged.
-    if not has_baseline(record) and next_trial(tried, RATES) is not None:
-        data = load_target(target, TUNING_SEED)
-        for trial in baseline_trials(
-            base,
-            data.few(TUNING_LABELS, seed=TUNING_SEED),
-            data.validation,
-            rates=RATES,
-            augmentation=target.augmentation,
-            seed=TUNING_SEED,
-            tried=list(tried),
-        ):
-            tried.append(trial)
-            write_record(record, path)
-    return baseline_recipe(tried, few, base)
+        yield from run_missing(path, target, base, data.few(n, seed=seed), n, seed, methods, {})

@@ -7,18 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tlhelpers.records import open_record, write_record
-from tlhelpers.study import (
-    LABELS,
-    METHODS,
-    SEEDS,
-    SWEEP_NAME,
-    SWEPT,
-    TARGETS,
-    Target,
-    has_baseline,
-    load_target,
-    run_missing,
-)
+from tlhelpers.study import LABELS, SEEDS, SWEEP_NAME, SWEPT, TARGETS
+from tlhelpers.study_cell import METHODS, Target, has_baseline, load_target, run_missing
 
 RELATEDNESS = (0.0, 0.25, 0.5, 0.75)
 """Share of the target's pictures that show a pet, whose parts the source's forms have too.
