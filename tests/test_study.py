@@ -152,6 +152,8 @@ def test_fine_tuning_can_be_given_the_baselines_epochs_and_views(laboratory, tmp
     usual = recipes.fine_tuning(n_train, 2, 32, near_source=False)
     assert recipe == replace(usual, epochs=chosen.epochs, views=chosen.views)
     assert recipe.epochs != usual.epochs
+    assert study_cell.MATCHED not in set(study.table(tmp_path)["method"])
+    assert len(study.table(tmp_path, methods=both)) == 2
 
 
 def test_the_sweep_compares_at_each_relatedness_with_one_recipe(laboratory, tmp_path):

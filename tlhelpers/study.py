@@ -81,11 +81,15 @@ def run_study(
             yield from _run_target(name, TARGETS[name], Path(folder), labels, seed, methods)
 
 
-def table(folder: str | os.PathLike[str] | None = None) -> "pandas.DataFrame":
-    """Read all results of the study.
+def table(
+    folder: str | os.PathLike[str] | None = None, *, methods: Sequence[str] = METHODS
+) -> "pandas.DataFrame":
+    """Read the results of the study.
 
     Args:
         folder: Folder of the JSON files. Defaults to the book's ``_data/study``.
+        methods: Methods to read. Defaults to the three that are compared everywhere; add
+            :data:`MATCHED` for fine-tuning as long as the baseline, where it was recorded.
 
     Returns:
         One row a result: ``target``, ``relatedness`` (of the target to the source: 1 for drawn
@@ -116,7 +120,8 @@ def table(folder: str | os.PathLike[str] | None = None) -> "pandas.DataFrame":
     if not parts:
         load_record(next(iter(TARGETS)), "study", folder)  # raises, and says where it looked
     columns = ["target", "relatedness", "labels", "method", "seed", "test", "n_test", "seconds"]
-    return pandas.concat(parts, ignore_index=True)[columns]
+    rows = pandas.concat(parts)
+    return rows.loc[rows["method"].isin(methods), columns].reset_index(drop=True)
 
 
 def _run_target(
