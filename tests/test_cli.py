@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import tlhelpers
-from tlhelpers import cli, field
+from tlhelpers import cli, field, study, sweep
 from tlhelpers.cli import main
 
-COMMANDS = ("doctor", "fetch", "run", "record")
+COMMANDS = ("doctor", "fetch", "run", "record", "study")
 
 
 def leaves(arguments):
@@ -185,6 +185,49 @@ class TestRecord:
         for part in ("cats_and_dogs_filtered.zip", "https://", "TLH_MIRROR", "TLH_TIER=embedded"):
             assert part in said
         assert not (tmp_path / "to" / "cats_dogs.json").exists()
+
+
+class TestStudy:
+    @staticmethod
+    def asked(monkeypatch, arguments):
+        asked = []
+
+        def run(part):
+            def rows(folder, **chosen):
+                asked.append((part, folder, chosen))
+                yield {
+                    "target": part,
+                    "labels": 20,
+                    "seed": 0,
+                    "method": "frozen",
+                    "test": 0.9,
+                    "seconds": 2.4,
+                }
+
+            return rows
+
+        monkeypatch.setattr("tlhelpers.environment.setup", lambda **chosen: None)
+        monkeypatch.setattr(study, "run_study", run("study"))
+        monkeypatch.setattr(sweep, "run_sweep", run("sweep"))
+        assert main(["study", *arguments]) == 0
+        return asked
+
+    def test_everything_unless_told(self, monkeypatch, capsys, tmp_path):
+        both = self.asked(monkeypatch, ["--to", str(tmp_path)])
+        usual = {"labels": study.LABELS, "seeds": study.SEEDS, "methods": study.METHODS}
+        assert both == [
+            ("study", tmp_path, {"targets": list(study.TARGETS), **usual}),
+            ("sweep", tmp_path, usual),
+        ]
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "study: 20 labels a class, seed 0, frozen: test 90.0% in 2 s"
+        assert lines[-1] == f"Recorded in {tmp_path}."
+
+    def test_a_part(self, monkeypatch, tmp_path):
+        chosen = ["--targets", "mnist", "--labels", "5", "--seeds", "2", "--methods", "matched"]
+        ((part, _, settings),) = self.asked(monkeypatch, [*chosen, "--to", str(tmp_path)])
+        assert part == "study"
+        assert settings == {"targets": ["mnist"], "labels": [5], "seeds": 2, "methods": ["matched"]}
 
 
 class TestRun:

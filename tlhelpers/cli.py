@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from tlhelpers import __version__
 
@@ -188,15 +189,12 @@ def _study(options: argparse.Namespace) -> int:
     labels, seeds = options.labels or study.LABELS, options.seeds or study.SEEDS
     methods = options.methods or study.METHODS
     compared = [name for name in targets if name != study.SWEEP_NAME]
+    chosen: dict[str, Any] = {"labels": labels, "seeds": seeds, "methods": methods}
     parts = []
     if compared:
-        parts.append(
-            study.run_study(
-                options.to, targets=compared, labels=labels, seeds=seeds, methods=methods
-            )
-        )
+        parts.append(study.run_study(options.to, targets=compared, **chosen))
     if study.SWEEP_NAME in targets:
-        parts.append(sweep.run_sweep(options.to, labels=labels, seeds=seeds))
+        parts.append(sweep.run_sweep(options.to, **chosen))
     for row in chain.from_iterable(parts):
         print(
             f"{row['target']}: {row['labels']} labels a class, seed {row['seed']}, "

@@ -40,6 +40,7 @@ def run_sweep(
     *,
     labels: Sequence[int] = LABELS,
     seeds: int = SEEDS,
+    methods: Sequence[str] = METHODS,
 ) -> Iterator[dict[str, Any]]:
     """Run what is missing of the comparison at each relatedness, one seed of all at a time.
 
@@ -50,6 +51,7 @@ def run_sweep(
         labels: Labelled images a class, those for validation included. Defaults to 5, 20, 100
             and 500.
         seeds: Number of seeds. Defaults to 5.
+        methods: As for :func:`tlhelpers.study.run_study`. Defaults to the three compared there.
 
     Yields:
         Each new result.
@@ -74,4 +76,4 @@ def run_sweep(
             for n in labels:
                 few = data.few(n, seed=seed)
                 about = {"relatedness": relatedness}
-                yield from run_missing(path, target, base, few, n, seed, METHODS, about)
+                yield from run_missing(path, target, base, few, n, seed, methods, about)
