@@ -188,8 +188,9 @@ def test_the_table_names_target_and_relatedness(laboratory, tmp_path):
 def test_unknown_targets_and_missing_records(tmp_path):
     with pytest.raises(ValueError, match="one of pets, objects"):
         next(study.run_study(tmp_path, targets=["cats"]))
-    with pytest.raises(ValueError, match="one of scratch, frozen, tuned, matched"):
-        next(study.run_study(tmp_path, methods=["best"]))
+    for run in (study.run_study, sweep.run_sweep):
+        with pytest.raises(ValueError, match="one of scratch, frozen, tuned, matched"):
+            next(run(tmp_path, methods=["best"]))
     with pytest.raises(FileNotFoundError, match="make study"):
         study.table(tmp_path)
 

@@ -83,7 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--targets", nargs="+", metavar="NAME", help="default: all, and relatedness")
     study.add_argument("--labels", nargs="+", type=int, metavar="N", help="only these label counts")
     study.add_argument("--seeds", type=int, metavar="K", help="number of seeds")
-    study.add_argument("--methods", nargs="+", metavar="NAME", help="default: all but matched")
+    study.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="NAME",
+        help="of scratch, frozen, tuned and matched; default: the first three",
+    )
     study.set_defaults(command=_study)
     return parser
 

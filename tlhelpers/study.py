@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from tlhelpers.augmentation import Augmentation
 from tlhelpers.records import load_record, open_record
-from tlhelpers.study_cell import MATCHED, METHODS, Target, load_target, missing, run_missing
+from tlhelpers.study_cell import (
+    METHODS,
+    Target,
+    check_methods,
+    load_target,
+    missing,
+    run_missing,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -51,8 +58,8 @@ def run_study(
         labels: Labelled images a class, those for validation included. Defaults to 5, 20, 100
             and 500.
         seeds: Number of seeds; each draws its own images, weights and order. Defaults to 5.
-        methods: Of ``"scratch"``, ``"frozen"``, ``"tuned"`` and :data:`MATCHED`. Defaults to the
-            first three.
+        methods: Of ``"scratch"``, ``"frozen"``, ``"tuned"`` and ``"matched"``, which fine-tunes
+            for as long as the baseline. Defaults to the first three.
 
     Yields:
         Each new result.
@@ -71,11 +78,7 @@ def run_study(
         raise ValueError(
             f"A target is one of {', '.join(TARGETS)}. Received: {', '.join(unknown)}."
         )
-    unknown = sorted(set(methods) - {*METHODS, MATCHED})
-    if unknown:
-        raise ValueError(
-            f"A method is one of {', '.join((*METHODS, MATCHED))}. Received: {', '.join(unknown)}."
-        )
+    check_methods(methods)
     for seed in range(seeds):
         for name in chosen:
             yield from _run_target(name, TARGETS[name], Path(folder), labels, seed, methods)
@@ -89,7 +92,7 @@ def table(
     Args:
         folder: Folder of the JSON files. Defaults to the book's ``_data/study``.
         methods: Methods to read. Defaults to the three that are compared everywhere; add
-            :data:`MATCHED` for fine-tuning as long as the baseline, where it was recorded.
+            ``"matched"`` for fine-tuning as long as the baseline, where it was recorded.
 
     Returns:
         One row a result: ``target``, ``relatedness`` (of the target to the source: 1 for drawn

@@ -71,6 +71,24 @@ def load_target(target: Target, seed: int) -> "Dataset":
     )
 
 
+def check_methods(methods: Sequence[str]) -> None:
+    """Raise an error unless the study has these methods.
+
+    Args:
+        methods: Their names.
+
+    Raises:
+        ValueError: If one is unknown.
+
+    Example:
+        >>> check_methods(["frozen", "matched"])
+    """
+    known = (*METHODS, MATCHED)
+    unknown = sorted(set(methods) - set(known))
+    if unknown:
+        raise ValueError(f"A method is one of {', '.join(known)}. Received: {', '.join(unknown)}.")
+
+
 def missing(
     record: dict[str, Any],
     labels: Sequence[int],
@@ -124,7 +142,7 @@ def run_missing(
         few: The labelled images, drawn from the target with ``seed``.
         n: Labelled images a class.
         seed: Seed of weights, order and augmentation.
-        methods: Of ``"scratch"``, ``"frozen"``, ``"tuned"`` and :data:`MATCHED`.
+        methods: Of ``"scratch"``, ``"frozen"``, ``"tuned"`` and ``"matched"``.
         about: What else tells these results from others, such as the source's relatedness.
 
     Yields:
@@ -145,6 +163,8 @@ def run_missing(
         if method in ("scratch", MATCHED):
             recipe = _baseline_recipe(path, target, base, few)
             record = open_record(path)
+            if method == MATCHED:
+                recipe = _as_long(recipe, few, base)
         if method == "scratch":
             run = transfer.from_scratch(
                 base, few, recipe=recipe, augmentation=target.augmentation, seed=seed
@@ -156,7 +176,7 @@ def run_missing(
                 base,
                 few,
                 start=frozen,
-                recipe=recipe and _as_long(recipe, few, base),
+                recipe=recipe,
                 augmentation=target.augmentation,
                 seed=seed,
             )

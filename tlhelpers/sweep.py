@@ -8,7 +8,14 @@ from typing import Any
 
 from tlhelpers.records import open_record, write_record
 from tlhelpers.study import LABELS, SEEDS, SWEEP_NAME, SWEPT, TARGETS
-from tlhelpers.study_cell import METHODS, Target, has_baseline, load_target, run_missing
+from tlhelpers.study_cell import (
+    METHODS,
+    Target,
+    check_methods,
+    has_baseline,
+    load_target,
+    run_missing,
+)
 
 RELATEDNESS = (0.0, 0.25, 0.5, 0.75)
 """Share of the target's pictures that show a pet, whose parts the source's forms have too.
@@ -56,12 +63,16 @@ def run_sweep(
     Yields:
         Each new result.
 
+    Raises:
+        ValueError: If a method is unknown.
+
     Example:
         >>> next(run_sweep("results", labels=[5], seeds=1))["relatedness"]  # doctest: +SKIP
         0.75
     """
     from tlhelpers.backbones import load_backbone
 
+    check_methods(methods)
     path = Path(folder) / f"{SWEEP_NAME}.json"
     record = open_record(path)
     chosen = open_record(path.with_name(f"{SWEPT}.json")).get("baseline")
