@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from tlhelpers.allocator import keep_freed_memory
+
 TIERS = ("embedded", "real")
 
 # TensorFlow's C++ code reads this when it is first imported, so it is set as early as tlhelpers
@@ -351,7 +353,9 @@ def setup(
     """Prepare this process for training and print one line that says what was chosen.
 
     Call it in the first cell, before TensorFlow is used. It quietens TensorFlow's C++ log, lets GPU
-    memory grow, picks the numeric precision, and seeds Python, NumPy and Keras.
+    memory grow, keeps freed memory for the next step
+    (:func:`tlhelpers.allocator.keep_freed_memory`), picks the numeric precision, and seeds Python,
+    NumPy and Keras.
 
     Args:
         seed: Seed of every random generator. Defaults to 0.
@@ -384,6 +388,7 @@ def setup(
         else check_tier(os.environ.get("TLH_TIER") or "embedded")
     )
     devices = [devices] if isinstance(devices, str) else list(devices)
+    keep_freed_memory()
     with quiet_stderr():
         import keras
 

@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tlhelpers.field_cifar10 import WIDTH, train_small_resnet
 from tlhelpers.records import (
     describe_run,
     identity,
@@ -32,16 +33,19 @@ class Arm:
     """One network in an experiment.
 
     Attributes:
-        backbone: Its name.
+        backbone: Its name; ``"small_resnet"`` is a network made for small pictures, and has no
+            weights but random ones.
         cut: Stage it ends at, or None for the whole network.
         image_size: Width and height in pixels.
         methods: What is done with it.
+        width: Channels of ``small_resnet``'s first convolution. Defaults to 24.
     """
 
     backbone: str
     cut: str | None
     image_size: int
     methods: tuple[str, ...] = METHODS
+    width: int = WIDTH
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,11 @@ class Experiment:
     """Methods on networks, by number of labels and seed.
 
     Attributes:
-        dataset: Name for :func:`tlhelpers.load_dataset`, read on the real tier.
+        dataset: Name for :func:`tlhelpers.load_dataset`.
         arms: The networks.
         labels: Labelled images a class, those for validation included.
         seeds: Number of seeds; each draws its own images, weights and order.
+        tier: Where the images come from. Defaults to ``"real"``.
         module: Module of this package whose ``run`` takes over, for networks that are no backbones.
     """
 
@@ -60,6 +65,7 @@ class Experiment:
     arms: tuple[Arm, ...]
     labels: tuple[int, ...]
     seeds: int = 5
+    tier: str = "real"
     module: str | None = None
 
 
@@ -74,6 +80,14 @@ EXPERIMENTS = {
             Arm("mobilenet_v2", None, 96, ("scratch",)),
         ),
         labels=(20, 100, 500, 1000),
+    ),
+    "objects": Experiment(
+        dataset="cifar10",
+        # As wide as makes a picture cost what it costs vgg16_mini, cut after its fourth block.
+        arms=(Arm("small_resnet", None, 32, ("scratch",), width=16),),
+        labels=(5, 20, 100),
+        seeds=3,
+        tier="embedded",
     ),
     "digits": Experiment(dataset="digits", arms=(), labels=(6000,), module="field_digits"),
     "stages": Experiment(dataset="digits", arms=(), labels=(5, 10, 20, 50), module="field_stages"),
@@ -145,11 +159,15 @@ def run_experiment(
             continue
         for method in (m for m in arm.methods if not methods or m in methods):
             settings = {**asdict(arm), "method": method, "labels": n, "seed": seed}
-            del settings["methods"]
+            del settings["methods"], settings["width"]
             if identity(settings) in done:
                 continue
             data = load_dataset(
-                experiment.dataset, tier="real", image_size=arm.image_size, seed=seed
+                experiment.dataset,
+                tier=experiment.tier,
+                image_size=arm.image_size,
+                # Another seed would draw another set, and with it another test.
+                seed=seed if experiment.tier == "real" else 0,
             )
             note_data(record, data)
             run = _run(arm, method, data.few(n, seed=seed), seed)
@@ -221,6 +239,8 @@ def _run(arm: Arm, method: str, data: "Dataset", seed: int) -> "Run":
     from tlhelpers import transfer
     from tlhelpers.backbones import load_backbone
 
+    if arm.backbone == "small_resnet":
+        return train_small_resnet(data, seed, width=arm.width)
     weights = None if method == "scratch" else "pretrained"
     base = load_backbone(arm.backbone, arm.image_size, cut=arm.cut, weights=weights)
     if method == "scratch":

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tlhelpers.allocator import keep_freed_memory
 from tlhelpers.model_card import write_atomically, write_card
 from tlhelpers.multitask import SIZE, Settings, Trainer
 from tlhelpers.vgg16_mini import WEIGHTS_FILE, standardise
@@ -212,6 +213,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=WEIGHTS_FILE, help="the .npz file to write")
     parser.add_argument("--cache", type=Path, help="folder of checkpoints")
     chosen = parser.parse_args(arguments)
+    keep_freed_memory()
     if chosen.cache is None:
         from tlhelpers.environment import cache_folder
 

@@ -1,0 +1,47 @@
+"""Training a small network with and without the memory settings that `tl.setup` makes."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.pairs import describe
+
+# Both run in processes of their own: what the C library is told holds for a whole process.
+TRAINING = """
+import sys, time
+import tlhelpers as tl
+from tlhelpers.environment import peak_memory_gibibytes
+from tlhelpers.field_cifar10 import train_small_resnet
+tl.setup(seed=0, tier="embedded")
+data = tl.load_dataset("cifar10", image_size=32, n=2000)
+few = data.few(int(sys.argv[1]))
+train_small_resnet(few, width=16, epochs=1)
+started = time.perf_counter()
+train_small_resnet(few, width=16, epochs=4)
+print(time.perf_counter() - started, peak_memory_gibibytes())
+"""
+GLIBCS_OWN = {"MALLOC_MMAP_MAX_": "65536"}  # its default, which setup takes for a user's choice
+
+
+def rows(share: float, repeats: int) -> Iterator[dict[str, Any]]:
+    """Train for four epochs in turn, and compare seconds; peak memory stands in the notes."""
+    rounds, peaks = [], []
+    for _ in range(repeats):
+        (ours, peak), (other, usual) = (train(share, own) for own in ({}, GLIBCS_OWN))
+        rounds.append(((ours, None), (other, None)))
+        peaks.append((peak, usual))
+    name = "small_resnet, four epochs from scratch: memory kept"
+    notes = {"peak GiB": [max(column) for column in zip(*peaks, strict=True)]}
+    yield describe(name, rounds, wanted=1.2, notes=notes)
+
+
+def train(share: float, variables: dict[str, str]) -> tuple[float, float]:
+    """Return seconds and peak GiB of one training in a new process."""
+    command = [sys.executable, "-c", TRAINING, str(max(5, round(100 * share)))]
+    done = subprocess.run(
+        command, env={**os.environ, **variables}, check=True, capture_output=True, text=True
+    )
+    seconds, peak = done.stdout.split()[-2:]
+    return float(seconds), float(peak)
