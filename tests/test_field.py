@@ -164,6 +164,25 @@ def test_each_method_is_the_one_it_is_called(monkeypatch):
     assert {tuple(rest) for *rest, _ in asked} == {("vgg16", 150, "block3_pool")}
 
 
+def test_a_network_made_for_small_pictures(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        field, "train_small_resnet", lambda data, seed, *, width: asked.append((data, seed, width))
+    )
+    field._run(Arm("small_resnet", None, 32, ("scratch",), width=16), "scratch", "data", 3)
+    field._run(Arm("small_resnet", None, 32, ("scratch",)), "scratch", "data", 4)
+    assert asked == [("data", 3, 16), ("data", 4, 24)]
+
+
+def test_a_drawn_set_is_the_same_for_every_seed(laboratory, tmp_path, monkeypatch):
+    drawn = replace(TOY, tier="embedded", arms=TOY.arms[:1], labels=(4,))
+    monkeypatch.setattr(field, "EXPERIMENTS", {"toy": drawn})
+    rows = list(run_experiment("toy", tmp_path))
+    assert [row["seed"] for row in rows] == [0, 1]
+    assert laboratory.loaded == [("stripes", "embedded", 32, 0)] * 2
+    assert len(set(laboratory.trained)) == 2
+
+
 def test_a_real_run_can_be_recorded(tmp_path, monkeypatch):
     arm = Arm("vgg16_mini", "block1_pool", 32, ("frozen",))
     monkeypatch.setattr(field, "EXPERIMENTS", {"toy": replace(TOY, arms=(arm,), seeds=1)})
@@ -213,7 +232,10 @@ def test_the_books_experiments_can_be_loaded():
 
     for experiment in field.EXPERIMENTS.values():
         for arm in experiment.arms:
+            if arm.backbone == "small_resnet":
+                assert (arm.cut, arm.methods) == (None, ("scratch",))
+                continue
             row = ARCHITECTURES[arm.backbone]
             assert arm.cut is None or arm.cut in row.stages
             assert set(arm.methods) <= set(field.METHODS)
-        assert experiment.seeds >= 5
+        assert experiment.seeds >= 3

@@ -22,7 +22,7 @@ started = time.perf_counter()
 train_small_resnet(few, width=16, epochs=4)
 print(time.perf_counter() - started, peak_memory_gibibytes())
 """
-GLIBCS_OWN = {"MALLOC_MMAP_MAX_": "65536"}  # its default, which setup takes for a user's choice
+GLIBCS_OWN = {"GLIBC_TUNABLES": ""}  # nothing, which setup takes for a user's choice
 
 
 def rows(share: float, repeats: int) -> Iterator[dict[str, Any]]:
