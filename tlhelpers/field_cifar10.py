@@ -72,7 +72,7 @@ PLAN = (
     Part(**VGG16, method="tuned", labels=(500,), seeds=1),
     Part(**SMALL, method="scratch", labels=(500,), seeds=3),
     Part(**MOBILENET, method="tuned", labels=(500,), seeds=3),
-    Part(**MOBILENET, method="tuned", labels=(ALL,), seeds=1),
+    Part(**MOBILENET, method="tuned", labels=(ALL,), seeds=3),
     Part(**VGG16, method="tuned", labels=(500,), seeds=3),
     Part(**VGG16, method="frozen", labels=(ALL,), seeds=3),
     Part(**MOBILENET, method="frozen", labels=(ALL,), seeds=3),
