@@ -24,7 +24,7 @@ TARGETS = {
     "mnist": "MNIST, 32 px",
 }
 WAYS = {"scratch": "from scratch", "frozen": "frozen", "tuned": "fine-tuned"}
-LABELS = (20, 100)
+LABELS = (20, 100, 500)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
