@@ -16,8 +16,9 @@ def keep_freed_memory() -> bool:
 
     glibc gives each large buffer a mapping of its own and returns it when it is freed. TensorFlow
     frees its large buffers after every step and asks for them again in the next, and each time the
-    system has to clear all their pages. Training a small network on pictures of 32 pixels from a
-    generator took 1.7 to 2 times as long on two cores; from arrays in memory it made no difference
+    system has to clear all their pages. What that costs depends on the machine. Training a small
+    network on pictures of 32 pixels from a generator took 1.7 to 2 times as long on one virtual
+    machine with two cores, and as long as otherwise on a newer one
     (``make bench ONLY=allocator``). The price is memory that other programs can't have until this
     process ends. Results are the same to the bit.
 
