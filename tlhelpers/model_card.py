@@ -111,8 +111,8 @@ def _card(record: dict, tried: list[dict[str, str]], results: pandas.DataFrame |
         "the same backgrounds and light. Parts are combined at random, so now and then a blob with",
         "two points and two slits looks like a cat's face; its label is the blob's. On drawn worlds",
         "the network therefore transfers far better than on photographs, for which networks trained",
-        "on photographs are the right source. Weights made again on another processor differ in",
-        "their last digits, and so, slightly, do the accuracies.",
+        "on photographs are the right source. Weights made again on another processor differ, since",
+        "rounding errors grow in training, and accuracies by a point or two.",
     ]
     if tried:
         lines += ["", "## What was tried", "", "| trial | outcome |", "| --- | --- |"]
@@ -139,8 +139,12 @@ def _transfer_lines(results: pandas.DataFrame) -> list[str]:
             part = unchanged[(unchanged["target"] == name) & (unchanged["labels"] == labels)]
             scores = [100 * part[part["method"] == way]["test"] for way in WAYS]
             if all(map(len, scores)):
-                cells = [f"{one.mean():.1f} ({one.min():.1f} to {one.max():.1f})" for one in scores]
                 seeds = min(map(len, scores))
+                ranges = [f" ({one.min():.1f} to {one.max():.1f})" for one in scores]
+                cells = [
+                    f"{one.mean():.1f}{of if seeds > 1 else ''}"
+                    for one, of in zip(scores, ranges, strict=True)
+                ]
                 lines.append(f"| {title} | {labels} | {seeds} | " + " | ".join(cells) + " |")
     return lines
 
