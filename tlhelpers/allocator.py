@@ -14,13 +14,13 @@ KEPT_FREE = 2**30
 def keep_freed_memory() -> bool:
     """Keep freed memory in the process instead of handing it back after every step.
 
-    glibc gives each large buffer a mapping of its own and returns it when it is freed. TensorFlow
-    frees its large buffers after every step and asks for them again in the next, and each time the
-    system has to clear all their pages. What that costs depends on the machine. Training a small
-    network on pictures of 32 pixels from a generator took 1.7 to 2 times as long on one virtual
-    machine with two cores, and as long as otherwise on a newer one
-    (``make bench ONLY=allocator``). The price is memory that other programs can't have until this
-    process ends. Results are the same to the bit.
+    glibc gives each large buffer a mapping of its own, or one at the heap's end, and may return it
+    to the system as soon as it is freed. Work on pictures frees its large buffers after every step
+    and asks for them again in the next, and each time the system has to clear all their pages. How
+    much that costs depends on the machine and on what the process did before: drawing pictures
+    after a training took four to five times as long, training itself up to twice as long on one
+    virtual machine and no longer on another (``make bench ONLY=allocator``). The price is memory
+    that other programs can't have until this process ends. Results are the same to the bit.
 
     Nothing is changed where the C library is not glibc, or where a ``MALLOC_`` variable or
     ``GLIBC_TUNABLES`` says that the user has chosen.
