@@ -132,6 +132,9 @@ def test_lines_are_named_at_their_ends_only_where_all_end_together():
     frozen, tuned = axis.texts
     assert (frozen.get_text(), tuned.get_text()) == ("frozen", "tuned")
     assert tuned.xy[1] > 50.3, "moved up, off the other name"
+    at_the_top = {"frozen": {5: [0.5], 20: [0.998]}, "tuned": {5: [0.6], 20: [0.999]}}
+    axis = plots.accuracy_by_labels(at_the_top).axes[0]
+    assert all(text.xy[1] < axis.get_ylim()[1] for text in axis.texts), "else it is not drawn"
     axis = plots.accuracy_by_labels({**together, "scratch": {5: [0.2]}}).axes[0]
     assert not axis.texts
     names = [text.get_text() for text in axis.get_legend().get_texts()]

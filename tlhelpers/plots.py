@@ -191,6 +191,8 @@ def _name_line_ends(axis: "Axes", ends: Sequence[tuple[float, str, int, str]]) -
             va="center",
             color=colour,
         )
+    # A name above the axis's end would not be drawn at all.
+    axis.set_ylim(lowest, max(highest, height + least_gap / 2))
 
 
 def confusion_matrix(run: "Run", split: str = "test") -> Figure:
