@@ -5,8 +5,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-# Read once, when TensorFlow's library loads, so set before any test module imports it.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Sets what TensorFlow reads when it is imported, so before any test module imports that.
+import tlhelpers  # noqa: F401
+
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ["PYTHONHASHSEED"] = "0"
 # Tests, and the kernels that nbval starts, must see neither the user's tier nor the user's cache.

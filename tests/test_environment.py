@@ -1,6 +1,7 @@
 """The environment: tiers, folders, devices, precision, seeds, and a quiet start."""
 
 import os
+import platform
 import random
 import subprocess
 import sys
@@ -194,6 +195,24 @@ def test_a_quiet_first_cell():
     (line,) = done.stdout.splitlines()
     assert line.startswith("embedded tier · ")
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"), reason="oneDNN is for x86 processors"
+)
+@pytest.mark.parametrize(("chosen", "expected"), [(None, "True"), ("0", "False")])
+def test_one_dnn_is_on_unless_the_user_turned_it_off(chosen, expected):
+    """In a process of its own, since TensorFlow decides when it is first imported."""
+    script = (
+        "import tlhelpers\nimport tensorflow\n"
+        "from tensorflow.python.framework.test_util import IsMklEnabled\nprint(IsMklEnabled())\n"
+    )
+    env = {key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"}
+    if chosen is not None:
+        env["TF_ENABLE_ONEDNN_OPTS"] = chosen
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [expected]
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")

@@ -10,10 +10,20 @@ Example:
     ('cat', 'dog')
 """
 
+import os
+import platform
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# TensorFlow reads these when it is imported, so they are set before. A value the user chose is kept.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# TensorFlow has oneDNN's operations built in, and on by itself only where the processor has
+# AVX-512 VNNI or the like (release notes of 2.9). They train faster on older processors too
+# (make bench ONLY=onednn). On ARM they are experimental, and left as they are.
+if platform.machine().lower() in ("x86_64", "amd64"):
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _HOME = {
     "setup": "environment",

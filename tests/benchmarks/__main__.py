@@ -16,7 +16,7 @@ import tlhelpers as tl
 from tlhelpers.files import DownloadError
 from tlhelpers.records import environment
 
-PARTS = ("start", "allocator", "extraction", "whole_job", "fine_tuning", "growth", "gpu")
+PARTS = ("start", "onednn", "allocator", "extraction", "whole_job", "fine_tuning", "growth", "gpu")
 RECORD = Path(__file__).resolve().parents[2] / "book" / "_data" / "benchmarks.json"
 
 
