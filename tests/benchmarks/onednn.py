@@ -17,13 +17,14 @@ tl.setup(seed=0, tier="embedded")
 share = float(sys.argv[1])
 """
 VGG16_MINI = """
-few = tl.load_dataset("cats_dogs", image_size=64).few(max(5, round(40 * share)))
+few = tl.load_dataset("cats_dogs", n=100, test=50).few(max(5, round(40 * share)))
 def job():
-    tl.from_scratch(tl.load_backbone("vgg16_mini", 64, weights=None), few, epochs=8)
+    base = tl.load_backbone("vgg16_mini", 64, weights=None)
+    tl.from_scratch(base, few, recipe=tl.recipes.Training(8, 16, 1e-3))
 """
 SMALL_RESNET = """
 from tlhelpers.field_cifar10 import train_small_resnet
-few = tl.load_dataset("cifar10", image_size=32, n=2000).few(max(5, round(100 * share)))
+few = tl.load_dataset("cifar10", image_size=32, n=1500, test=50).few(max(5, round(100 * share)))
 def job():
     train_small_resnet(few, width=16, epochs=2)
 """
@@ -68,7 +69,7 @@ def seconds_of_job(job: str, share: float, chosen: str) -> float:
         [sys.executable, "-c", COMMON + job + TIMED, str(share)],
         env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": chosen},
         check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
     )
     return float(done.stdout.split()[-1])
