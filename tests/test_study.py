@@ -156,6 +156,20 @@ def test_fine_tuning_can_be_given_the_baselines_epochs_and_views(laboratory, tmp
     assert len(study.table(tmp_path, methods=both)) == 2
 
 
+def test_the_baseline_can_be_given_twice_its_epochs(laboratory, tmp_path):
+    list(study.run_study(tmp_path, targets=["lines"], labels=(4,), seeds=1))
+    usual = next(c for c in laboratory.calls if c[0] == "scratch" and c[2] == 0)
+    laboratory.calls.clear()
+    both = ("scratch", study_cell.LONGER)
+    (row,) = study.run_study(tmp_path, targets=["lines"], labels=(4,), seeds=1, methods=both)
+    assert (row["method"], "source_weights" in row) == (study_cell.LONGER, False)
+    (longer,) = laboratory.calls  # and no head is fitted for it
+    assert longer[3] == replace(usual[3], epochs=2 * usual[3].epochs)
+    assert longer[:3] == usual[:3]
+    assert study_cell.LONGER not in set(study.table(tmp_path)["method"])
+    assert len(study.table(tmp_path, methods=both)) == 2
+
+
 def test_the_sweep_compares_at_each_relatedness_with_one_recipe(laboratory, tmp_path):
     rows = list(sweep.run_sweep(tmp_path, labels=(4,), seeds=1))
     assert [row["relatedness"] for row in rows[::3]] == [0.75, 0.5, 0.25, 0.0]
@@ -189,7 +203,7 @@ def test_unknown_targets_and_missing_records(tmp_path):
     with pytest.raises(ValueError, match="one of pets, objects"):
         next(study.run_study(tmp_path, targets=["cats"]))
     for run in (study.run_study, sweep.run_sweep):
-        with pytest.raises(ValueError, match="one of scratch, frozen, tuned, matched"):
+        with pytest.raises(ValueError, match="one of scratch, frozen, tuned, matched, longer"):
             next(run(tmp_path, methods=["best"]))
     with pytest.raises(FileNotFoundError, match="make study"):
         study.table(tmp_path)

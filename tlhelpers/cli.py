@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         "--methods",
         nargs="+",
         metavar="NAME",
-        help="of scratch, frozen, tuned and matched; default: the first three",
+        help="of scratch, frozen, tuned, matched and longer; default: the first three",
     )
     study.set_defaults(command=_study)
     return parser

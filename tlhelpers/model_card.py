@@ -112,7 +112,8 @@ def _card(record: dict, tried: list[dict[str, str]], results: pandas.DataFrame |
         "two points and two slits looks like a cat's face; its label is the blob's. On drawn worlds",
         "the network therefore transfers far better than on photographs, for which networks trained",
         "on photographs are the right source. Weights made again on another processor differ, since",
-        "rounding errors grow in training, and accuracies by a point or two.",
+        "rounding errors grow in training: source accuracies by a point or two, transfers by several",
+        "(see below). The ranges above are over draws of the target, with this one network.",
     ]
     if tried:
         lines += ["", "## What was tried", "", "| trial | outcome |", "| --- | --- |"]

@@ -96,7 +96,7 @@ def train(
         minutes: Wall-clock minutes to fit the steps into, by timing the first ones.
             Defaults to None: as many steps as `settings` says.
         cache: Folder for the checkpoint.
-        every: Steps between checkpoints. Defaults to 200.
+        every: Steps between checkpoints. Defaults to 100.
 
     Returns:
         The trainer and a record of the run.

@@ -58,8 +58,9 @@ def run_study(
         labels: Labelled images a class, those for validation included. Defaults to 5, 20, 100
             and 500.
         seeds: Number of seeds; each draws its own images, weights and order. Defaults to 5.
-        methods: Of ``"scratch"``, ``"frozen"``, ``"tuned"`` and ``"matched"``, which fine-tunes
-            for as long as the baseline. Defaults to the first three.
+        methods: Of ``"scratch"``, ``"frozen"``, ``"tuned"``, ``"matched"``, which fine-tunes for
+            as long as the baseline, and ``"longer"``, which trains from scratch for twice as
+            long. Defaults to the first three.
 
     Yields:
         Each new result.
@@ -92,7 +93,8 @@ def table(
     Args:
         folder: Folder of the JSON files. Defaults to the book's ``_data/study``.
         methods: Methods to read. Defaults to the three that are compared everywhere; add
-            ``"matched"`` for fine-tuning as long as the baseline, where it was recorded.
+            ``"matched"`` for fine-tuning as long as the baseline, or ``"longer"`` for a baseline
+            of twice the epochs, where they were recorded.
 
     Returns:
         One row a result: ``target``, ``relatedness`` (of the target to the source: 1 for drawn

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 METHODS = ("scratch", "frozen", "tuned")
 MATCHED = "matched"
 """Fine-tuned for as many epochs, on as many views, as the baseline: run where it is asked for."""
+LONGER = "longer"
+"""From scratch for twice the baseline's epochs, to see whether those were too few."""
 
 TUNING_LABELS = 100
 TUNING_SEED = 1_000
@@ -83,7 +85,7 @@ def check_methods(methods: Sequence[str]) -> None:
     Example:
         >>> check_methods(["frozen", "matched"])
     """
-    known = (*METHODS, MATCHED)
+    known = (*METHODS, MATCHED, LONGER)
     unknown = sorted(set(methods) - set(known))
     if unknown:
         raise ValueError(f"A method is one of {', '.join(known)}. Received: {', '.join(unknown)}.")
@@ -142,7 +144,7 @@ def run_missing(
         few: The labelled images, drawn from the target with ``seed``.
         n: Labelled images a class.
         seed: Seed of weights, order and augmentation.
-        methods: Of ``"scratch"``, ``"frozen"``, ``"tuned"`` and ``"matched"``.
+        methods: Of ``"scratch"``, ``"frozen"``, ``"tuned"``, ``"matched"`` and ``"longer"``.
         about: What else tells these results from others, such as the source's relatedness.
 
     Yields:
@@ -157,15 +159,18 @@ def run_missing(
     wanted = [method for _, method in missing(record, [n], seed, methods, about)]
     if not wanted:
         return
-    frozen = transfer.feature_transfer(base, few, seed=seed) if set(wanted) - {"scratch"} else None
+    transfers = set(wanted) - {"scratch", LONGER}
+    frozen = transfer.feature_transfer(base, few, seed=seed) if transfers else None
     for method in wanted:
         recipe = None
-        if method in ("scratch", MATCHED):
+        if method in ("scratch", MATCHED, LONGER):
             recipe = _baseline_recipe(path, target, base, few)
             record = open_record(path)
             if method == MATCHED:
                 recipe = _as_long(recipe, few, base)
-        if method == "scratch":
+            if method == LONGER:
+                recipe = replace(recipe, epochs=2 * recipe.epochs)
+        if method in ("scratch", LONGER):
             run = transfer.from_scratch(
                 base, few, recipe=recipe, augmentation=target.augmentation, seed=seed
             )
@@ -183,7 +188,7 @@ def run_missing(
         settings = {**about, "method": method, "labels": n, "seed": seed}
         record["data"] = asdict(few.source)
         row = describe_run(run, settings, record)
-        if method != "scratch":
+        if method in transfers:
             row["source_weights"] = base.weights_digest()
         record["results"].append(row)
         write_record(record, path)
