@@ -1,12 +1,13 @@
 """Pre-training: a few real steps, resumed after an interruption, and its card."""
 
+import hashlib
 import json
 
 import numpy as np
 import pandas
 import pytest
 
-from tlhelpers import model_card, pretrain, study
+from tlhelpers import model_card, pretrain, source_accuracy, study
 from tlhelpers.multitask import TASKS, Settings, Trainer
 from tlhelpers.vgg16_mini import build_vgg16_mini, load_weights_into, read_weights, standardise
 
@@ -167,3 +168,24 @@ def test_command_line_writes_weights(tmp_path, capsys):
     )
     assert len(read_weights(out)) == 26
     assert "64 px" in capsys.readouterr().out
+
+
+def test_networks_are_compared_on_the_source_with_new_heads(capsys, tmp_path):
+    shipped = model_card.WEIGHTS_FILE
+    other = tmp_path / "random.npz"
+    rng = np.random.default_rng(0)
+    arrays = {
+        name: (0.1 * rng.normal(size=values.shape)).astype(np.float16)
+        for name, values in read_weights().items()
+    }
+    content = pretrain.npz_bytes(arrays, compressed=True)
+    other.write_bytes(content)
+    record = {"sha256": hashlib.sha256(content).hexdigest()}
+    other.with_suffix(".json").write_text(json.dumps(record), encoding="utf-8")
+    first, random, *_ = rows = list(source_accuracy.compare([shipped, other], n=296))
+    assert [row["size"] for row in rows] == [64, 64, 32, 32]
+    assert first["difference"] == first["standard_error"] == 0
+    assert random["accuracy"] - first["accuracy"] == pytest.approx(random["difference"])
+    assert random["difference"] < -4 * random["standard_error"] < 0
+    source_accuracy.main([str(other), "--images", "444"])
+    assert len(capsys.readouterr().out.splitlines()) == 4

@@ -111,9 +111,9 @@ def _card(record: dict, tried: list[dict[str, str]], results: pandas.DataFrame |
         "the same backgrounds and light. Parts are combined at random, so now and then a blob with",
         "two points and two slits looks like a cat's face; its label is the blob's. On drawn worlds",
         "the network therefore transfers far better than on photographs, for which networks trained",
-        "on photographs are the right source. Weights made again on another processor differ, since",
-        "rounding errors grow in training: source accuracies by a point or two, transfers by several",
-        "(see below). The ranges above are over draws of the target, with this one network.",
+        "on photographs are the right source. Weights made again differ, since rounding errors grow",
+        "in training: source accuracies by half a point, transfers by several points (see below).",
+        "The ranges above are over draws of the target, with this one network.",
     ]
     if tried:
         lines += ["", "## What was tried", "", "| trial | outcome |", "| --- | --- |"]
