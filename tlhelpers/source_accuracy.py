@@ -91,7 +91,16 @@ def compare(paths: Sequence[Path], n: int = 29_600) -> Iterator[dict[str, Any]]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run from the command line."""
+    """Print how each network's source accuracy differs from the shipped one's.
+
+    Args:
+        arguments: Paths of weights files, and ``--images`` with a number. Defaults to those of
+            the command line.
+
+    Example:
+        >>> main(["again.npz"])  # doctest: +SKIP
+        64 px: 80.9%, +0.0 points (standard error 0.0), vgg16_mini.npz
+    """
     parser = argparse.ArgumentParser(
         prog="python -m tlhelpers.source_accuracy", description=__doc__
     )
