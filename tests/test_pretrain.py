@@ -187,5 +187,9 @@ def test_networks_are_compared_on_the_source_with_new_heads(capsys, tmp_path):
     assert first["difference"] == first["standard_error"] == 0
     assert random["accuracy"] - first["accuracy"] == pytest.approx(random["difference"])
     assert random["difference"] < -4 * random["standard_error"] < 0
+    with pytest.raises(ValueError, match="at least 296"):
+        next(source_accuracy.compare([shipped], n=148))
+    with pytest.raises(FileNotFoundError):
+        next(source_accuracy.compare([shipped, tmp_path / "none.npz"], n=296))
     source_accuracy.main([str(other), "--images", "444"])
     assert len(capsys.readouterr().out.splitlines()) == 4

@@ -13,40 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from tlhelpers.backbones import load_backbone
+from tlhelpers.features import extract_features
 from tlhelpers.pretrain import draw_source, halved
-from tlhelpers.vgg16_mini import WEIGHTS_FILE, build_vgg16_mini, load_weights_into, preprocess
+from tlhelpers.splits import Split
+from tlhelpers.vgg16_mini import WEIGHTS_FILE
+from tlhelpers.worlds.formulas import CLASS_NAMES
 
+SIZES = (64, 32)
 FIT_SEED, TEST_SEED = 2_000_003, 3_000_017
 PENALTY = 0.1
 """scikit-learn's C. Of 0.01, 0.1 and 1 the best for the shipped network (81.0, 81.1, 80.0 %)."""
-
-BATCH = 148
-
-
-def averages(path: Path, images: np.ndarray) -> np.ndarray:
-    """Average a pre-trained network's last block over each image.
-
-    Args:
-        path: Its weights, an .npz file.
-        images: uint8 `[n, size, size, 3]`.
-
-    Returns:
-        float32 `[n, 128]`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it isn't the file whose digest is recorded beside it.
-
-    Example:
-        >>> averages(WEIGHTS_FILE, np.zeros((2, 32, 32, 3), "uint8")).shape
-        (2, 128)
-    """
-    model = load_weights_into(build_vgg16_mini(images.shape[1]), path)
-    parts = [
-        np.asarray(model.predict_on_batch(preprocess(images[k : k + BATCH]))).mean(axis=(1, 2))
-        for k in range(0, len(images), BATCH)
-    ]
-    return np.concatenate(parts)
 
 
 def compare(paths: Sequence[Path], n: int = 29_600) -> Iterator[dict[str, Any]]:
@@ -55,11 +32,16 @@ def compare(paths: Sequence[Path], n: int = 29_600) -> Iterator[dict[str, Any]]:
     Args:
         paths: Weights files, the one to compare with first.
         n: Images to fit on, and as many to test on. Defaults to 29,600, which leaves a standard
-            error of 0.2 to 0.3 points of a difference.
+            error of 0.2 to 0.3 points of a difference; at least two for each of the 148 forms.
 
     Yields:
         For each network and size: ``weights``, ``size`` in pixels, ``accuracy`` (0 to 1),
         ``difference`` from the first network and its ``standard_error``, over the images.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a file isn't the one whose digest is recorded beside it, or ``n`` is too
+            small.
 
     Example:
         >>> next(compare([WEIGHTS_FILE], n=296))["size"]
@@ -69,21 +51,30 @@ def compare(paths: Sequence[Path], n: int = 29_600) -> Iterator[dict[str, Any]]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    if n < 2 * len(CLASS_NAMES):
+        raise ValueError(
+            f"n must be at least {2 * len(CLASS_NAMES)}, two images a form. Received: {n}."
+        )
+    bases = {
+        size: [load_backbone("vgg16_mini", size, weights=path) for path in paths] for size in SIZES
+    }
     images, labels = draw_source(n, FIT_SEED)
     test_images, test_labels = draw_source(n, TEST_SEED)
-    forms, test_forms = labels[:, 0], test_labels[:, 0]
-    for resized in (np.asarray, halved):
-        small, test_small = resized(images), resized(test_images)
+    for size in SIZES:
+        if size < images.shape[1]:
+            images, test_images = halved(images), halved(test_images)
+        train = Split.from_arrays(images, labels[:, 0], CLASS_NAMES)
+        test = Split.from_arrays(test_images, test_labels[:, 0], CLASS_NAMES)
         first = None
-        for path in paths:
+        for path, base in zip(paths, bases[size], strict=True):
             head = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=300))
-            head.fit(averages(path, small), forms)
-            right = head.predict(averages(path, test_small)) == test_forms
+            head.fit(extract_features(base, train), train.labels)
+            right = head.predict(extract_features(base, test)) == test.labels
             first = right if first is None else first
             gain = right.astype(float) - first
             yield {
                 "weights": str(path),
-                "size": small.shape[1],
+                "size": size,
                 "accuracy": float(right.mean()),
                 "difference": float(gain.mean()),
                 "standard_error": float(gain.std() / np.sqrt(n)),
