@@ -116,7 +116,7 @@ def test_execute_book_works_on_a_copy_and_records_costs(tmp_path, capsys):
     assert text(to / source.name, 1) == "ran\n"
     assert (to / "made.txt").exists()
     assert (to / "_toc.yml").exists()
-    costs = json.loads((to.parent / "chapters.json").read_text())
+    costs = json.loads((to / "costs.json").read_text())
     assert costs["01_a"]["seconds"] > 0
     assert costs["01_a"]["peak_memory_mb"] > 10
     assert "Executed 1 of 1 chapters" in capsys.readouterr().out
@@ -125,14 +125,34 @@ def test_execute_book_works_on_a_copy_and_records_costs(tmp_path, capsys):
 def test_execute_book_replaces_an_earlier_copy_and_reports_failure(tmp_path, capsys):
     book, to = tmp_path / "book", tmp_path / "copy"
     book.mkdir()
-    to.mkdir()
-    (to / "stale.txt").write_text("old")
     write(book / "01_a.ipynb", "raise RuntimeError('as planned')")
+    assert main([str(book), "--to", str(to)]) == 1
+    (to / "stale.txt").write_text("old")
     assert main([str(book), "--to", str(to)]) == 1
     assert not (to / "stale.txt").exists()
     assert "RuntimeError: as planned" in capsys.readouterr().err
     with pytest.raises(ChapterError):
         execute_book(book, to)
+
+
+@pytest.mark.parametrize(
+    "place", ["book", "book/inside", ".", "..", "mine", "mine/note.txt", "link"]
+)
+def test_execute_book_never_touches_what_it_did_not_make(tmp_path, place, capsys):
+    project = tmp_path / "project"
+    book, mine = project / "book", project / "mine"
+    for folder in (book, mine):
+        folder.mkdir(parents=True)
+    write(book / "01_a.ipynb", "1")
+    (mine / "note.txt").write_text("of the user")
+    (tmp_path / "beside.txt").write_text("beside the project")
+    (project / "link").symlink_to(mine, target_is_directory=True)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert main([str(book), "--to", str(project / place)]) == 1
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    message = capsys.readouterr().err
+    assert "Received: " in message
+    assert "Traceback" not in message
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")

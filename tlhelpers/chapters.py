@@ -13,10 +13,14 @@ import argparse
 import json
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from tlhelpers.execution import ChapterError, ExecutedChapter, execute
+
+MARKER = ".executed-copy"
+"""A file in every folder that :func:`execute_book` made: only those are ever replaced."""
 
 __all__ = ["ChapterError", "ExecutedChapter", "execute", "execute_book", "find_chapters", "main"]
 
@@ -50,12 +54,13 @@ def execute_book(
 ) -> list[ExecutedChapter]:
     """Copy a book's folder and execute the chapters of the copy.
 
-    The book itself is only read. Beside the copy, ``chapters.json`` records seconds and
-    memory of each chapter.
+    The book itself is only read. In the copy, ``costs.json`` records seconds and memory of each
+    chapter. The copy is written beside its place and moved there when it is whole.
 
     Args:
         book: Folder that holds the notebooks.
-        to: Folder for the copy; an earlier copy there is replaced.
+        to: Folder for the copy. It must not exist, be empty, or be an earlier copy, which is
+            replaced.
         names: Only these chapters, as in :func:`find_chapters`; the others keep their stored
             outputs. Defaults to all.
 
@@ -63,13 +68,13 @@ def execute_book(
         One entry per executed chapter, in reading order.
 
     Raises:
+        ValueError: When ``to`` is no folder that this function may replace.
         ChapterError: When a chapter does not run to its end.
     """
-    book, to = Path(book), Path(to)
+    book = Path(book)
+    to = _check_target(book, Path(to))
     chapters = find_chapters(book, names)
-    if to.exists():
-        shutil.rmtree(to)
-    shutil.copytree(book, to, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "_build"))
+    _copy_book(book, to)
     done = []
     for chapter in chapters:
         done.append(execute(chapter, to / chapter.name, cwd=to))
@@ -81,8 +86,42 @@ def execute_book(
         }
         for entry in done
     }
-    (to.parent / "chapters.json").write_text(json.dumps(costs, indent=2) + "\n", encoding="utf-8")
+    (to / "costs.json").write_text(json.dumps(costs, indent=2) + "\n", encoding="utf-8")
     return done
+
+
+def _check_target(book: Path, to: Path) -> Path:
+    """Return the folder for the copy, links resolved, if nothing but an earlier copy is lost there."""
+    if not book.is_dir():
+        raise ValueError(f"The book must be a folder with notebooks. Received: {book}.")
+    source, target = book.resolve(), to.resolve()
+    if target == source or target in source.parents or source in target.parents:
+        raise ValueError(
+            f"The copy must lie outside the book's folder, and not hold it. Received: {to} for the "
+            f"book in {book}. Name another folder, such as _build/book."
+        )
+    if target.exists() and not target.is_dir():
+        raise ValueError(f"The copy's place must be a folder. Received: {to}, which is a file.")
+    if target.is_dir() and not (target / MARKER).is_file() and any(target.iterdir()):
+        raise ValueError(
+            f"Only an earlier copy of a book is replaced. Received: {to}, which holds other files; "
+            "nothing was changed. Name a folder that does not exist yet, such as _build/book."
+        )
+    return target
+
+
+def _copy_book(book: Path, to: Path) -> None:
+    """Put a copy of the book in place of an earlier one, once it is whole."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}-") as beside:
+        whole, earlier = Path(beside) / "new", Path(beside) / "earlier"
+        shutil.copytree(book, whole, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "_build"))
+        (whole / MARKER).write_text(
+            "Made by tlhelpers from a book's folder; replaced when made anew.\n"
+        )
+        if to.exists():
+            to.rename(earlier)
+        whole.rename(to)
 
 
 def _line(done: ExecutedChapter) -> str:
@@ -104,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         done = execute_book(options.book, options.to, options.names)
-    except (ChapterError, FileNotFoundError) as error:
+    except (ChapterError, OSError, ValueError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
