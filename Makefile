@@ -28,7 +28,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 	@touch $@
 
 book: $(INSTALLED)
-	@$(BIN)/python -m tlhelpers.chapters $(BOOK) $(if $(CHAPTERS),$(ALL_OR_NAMED),05) --to $(BUILD)/book
+	@$(BIN)/python -m tlhelpers.book.notebooks $(BOOK) $(if $(CHAPTERS),$(ALL_OR_NAMED),05) --to $(BUILD)/book
 	@$(if $(CHAPTERS),,echo "To execute every chapter: make book CHAPTERS=all")
 	@rm -rf $(BUILD)/html $(BUILD)/.doctrees $(BUILD)/jupyter_execute
 	@$(SITE) $(BUILD)/book
@@ -43,7 +43,7 @@ pdf: $(INSTALLED)
 	@rm -rf $(BUILD)/html $(BUILD)/singlehtml $(BUILD)/.doctrees $(BUILD)/jupyter_execute
 	@TLH_PDF=book.pdf $(SITE) $(BOOK)
 	@$(SITE) --builder singlehtml $(BOOK)
-	@$(BIN)/python tests/printing.py $(BUILD)/singlehtml/index.html $(BUILD)/html/book.pdf
+	@$(BIN)/python tests/tools/printing.py $(BUILD)/singlehtml/index.html $(BUILD)/html/book.pdf
 	@rm -rf $(BUILD)/singlehtml
 	@echo "The book is ready: $(BUILD:./%=%)/html/index.html"
 
@@ -51,17 +51,18 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 test: lint
-	$(BIN)/python -m pytest --durations=10 --nbval-lax --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg tests book
+	$(BIN)/python -m pytest --durations=10 --nbval-lax --nbval-current-env --nbval-sanitize-with tests/tools/sanitize.cfg tests book
 
 # Executes the chapters in place: for authors, before a commit.
 outputs: $(INSTALLED)
-	$(BIN)/python tests/notebooks.py $(ALL_OR_NAMED)
+	$(BIN)/python tests/tools/notebooks.py $(ALL_OR_NAMED)
 
 # Moves the book to another repository: make address URL=https://github.com/me/my-fork
 address: $(INSTALLED)
-	$(BIN)/python tests/addresses.py $(URL)
+	$(BIN)/python tests/tools/addresses.py $(URL)
 
 # Full-size results on real data, recorded under book/_data/field; needs the network or TLH_MIRROR.
 field: $(INSTALLED)
@@ -70,7 +71,7 @@ field: $(INSTALLED)
 # The controlled study: scratch, frozen, fine-tuned by labels, target and relatedness. Hours; resumes.
 study: $(INSTALLED)
 	$(BIN)/tlhelpers study
-	$(BIN)/python -m tlhelpers.model_card
+	$(BIN)/python -m tlhelpers.experiments.model_card
 
 # Speed and memory, side by side in one run: make bench, or make bench ONLY="start growth" SHARE=0.05
 bench: $(INSTALLED)
@@ -78,7 +79,7 @@ bench: $(INSTALLED)
 
 # Trains the small network that the package ships.
 pretrain: $(INSTALLED)
-	$(BIN)/python -m tlhelpers.pretrain
+	$(BIN)/python -m tlhelpers.experiments.pretrain
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .mypy_cache *.egg-info

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from tlhelpers.allocator import keep_freed_memory
+from tlhelpers.runtime import keep_freed_memory
 
 # Each round writes to 64 MB of new memory and frees them.
 ROUNDS = """
 import resource
-from tlhelpers.allocator import keep_freed_memory
+from tlhelpers.runtime import keep_freed_memory
 done, many = keep_freed_memory(), 64_000_000
 b"x" * many
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

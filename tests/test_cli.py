@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import tlhelpers
-from tlhelpers import cli, field, study, sweep
+from tlhelpers import cli, runtime
 from tlhelpers.cli import main
+from tlhelpers.experiments import field, study
 
 COMMANDS = ("doctor", "fetch", "run", "record", "study")
 
@@ -139,7 +140,7 @@ class TestRecord:
             }
 
         monkeypatch.setattr(field, "run_experiment", run)
-        monkeypatch.setattr("tlhelpers.environment.setup", lambda **chosen: asked.append(chosen))
+        monkeypatch.setattr("tlhelpers.runtime.setup", lambda **chosen: asked.append(chosen))
         options = [
             "--backbones",
             "vgg16",
@@ -167,15 +168,14 @@ class TestRecord:
         assert lines[1] == f"Recorded in {tmp_path / 'cats_dogs'}.json."
 
     def test_an_unknown_experiment(self, monkeypatch, capsys, tmp_path):
-        monkeypatch.setattr("tlhelpers.environment.setup", lambda **chosen: None)
+        monkeypatch.setattr("tlhelpers.runtime.setup", lambda **chosen: None)
         assert main(["record", "moon", "--to", str(tmp_path)]) == 1
         assert "An experiment is one of cats_dogs" in capsys.readouterr().err
 
     def test_without_network_or_mirror(self, monkeypatch, capsys, tmp_path):
         """The message names the file, the place, and both ways out."""
-        from tlhelpers import environment
 
-        monkeypatch.setattr(environment, "_chosen_tier", None)
+        monkeypatch.setattr(runtime, "_chosen_tier", None)
         monkeypatch.delenv("TLH_MIRROR", raising=False)
         monkeypatch.setenv("TLH_CACHE", str(tmp_path / "cache"))
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
@@ -206,9 +206,9 @@ class TestStudy:
 
             return rows
 
-        monkeypatch.setattr("tlhelpers.environment.setup", lambda **chosen: None)
+        monkeypatch.setattr("tlhelpers.runtime.setup", lambda **chosen: None)
         monkeypatch.setattr(study, "run_study", run("study"))
-        monkeypatch.setattr(sweep, "run_sweep", run("sweep"))
+        monkeypatch.setattr(study, "run_sweep", run("sweep"))
         assert main(["study", *arguments]) == 0
         return asked
 
@@ -251,7 +251,7 @@ class TestRun:
             calls.append((chapter, to, cwd, env))
             return SimpleNamespace(name=chapter.stem, seconds=61.2, peak_memory_mb=1536, path=to)
 
-        monkeypatch.setattr("tlhelpers.chapters.execute", execute)
+        monkeypatch.setattr("tlhelpers.book.notebooks.execute", execute)
         return calls
 
     def test_a_chapter_by_its_number(self, book, executed, capsys, monkeypatch):

@@ -210,6 +210,6 @@ def test_the_installed_package_brings_the_recorded_results(tmp_path):
     shutil.unpack_archive(path, tmp_path / "installed", "zip")
     for kind in ("field", "study"):
         for record in (ROOT / "book" / "_data" / kind).glob("*.json"):
-            source = f"from tlhelpers.records import load_record as r; r({record.stem!r}, {kind!r})"
+            source = f"from tlhelpers.experiments.records import load_record as r; r({record.stem!r}, {kind!r})"
             alone = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
             subprocess.run([sys.executable, "-c", source], cwd=tmp_path, env=alone, check=True)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tlhelpers import Dataset, Split, load_backbone
-from tlhelpers.splits import Source
+from tlhelpers.data.splits import Source
 
 
 def random_images(n, size=32, seed=0):

@@ -26,33 +26,33 @@ if platform.machine().lower() in ("x86_64", "amd64"):
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _HOME = {
-    "setup": "environment",
-    "Dataset": "splits",
-    "Split": "splits",
-    "load_dataset": "datasets",
-    "load_folder": "folders",
-    "Backbone": "backbones",
-    "load_backbone": "backbones",
-    "extract_features": "features",
-    "feature_transfer": "transfer",
-    "model_transfer": "transfer",
-    "from_scratch": "transfer",
-    "Run": "runs",
-    "compare": "comparison",
-    "claim": "claims",
-    "check": "checks",
-    "glue": "prose",
+    "setup": "runtime",
+    "Dataset": "data.splits",
+    "Split": "data.splits",
+    "load_dataset": "data.datasets",
+    "load_folder": "data.folders",
+    "Backbone": "models.backbones",
+    "load_backbone": "models.backbones",
+    "extract_features": "transfer.features",
+    "feature_transfer": "transfer.methods",
+    "model_transfer": "transfer.methods",
+    "from_scratch": "transfer.methods",
+    "Run": "transfer.runs",
+    "compare": "evaluation.comparison",
+    "claim": "book.prose",
+    "check": "book.checks",
+    "glue": "book.prose",
 }
 _MODULES = {
-    "curves",
-    "field",
-    "losses",
-    "plots",
-    "recipes",
-    "similarity",
-    "study",
-    "widgets",
-    "worlds",
+    "curves": "evaluation.plots",
+    "field": "experiments.field",
+    "losses": "evaluation.losses",
+    "plots": "evaluation.plots",
+    "recipes": "transfer.recipes",
+    "similarity": "evaluation.similarity",
+    "study": "experiments.study",
+    "widgets": "book.widgets",
+    "worlds": "worlds",
 }
 
 __all__ = [
@@ -84,25 +84,29 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from tlhelpers import curves, field, losses, plots, recipes, similarity, study, widgets, worlds
-    from tlhelpers.backbones import Backbone, load_backbone
-    from tlhelpers.checks import check
-    from tlhelpers.claims import claim
-    from tlhelpers.comparison import compare
-    from tlhelpers.datasets import load_dataset
-    from tlhelpers.environment import setup
-    from tlhelpers.features import extract_features
-    from tlhelpers.folders import load_folder
-    from tlhelpers.prose import glue
-    from tlhelpers.runs import Run
-    from tlhelpers.splits import Dataset, Split
-    from tlhelpers.transfer import feature_transfer, from_scratch, model_transfer
+    from tlhelpers import worlds
+    from tlhelpers.book import widgets
+    from tlhelpers.book.checks import check
+    from tlhelpers.book.prose import claim, glue
+    from tlhelpers.data.datasets import load_dataset
+    from tlhelpers.data.folders import load_folder
+    from tlhelpers.data.splits import Dataset, Split
+    from tlhelpers.evaluation import losses, plots, similarity
+    from tlhelpers.evaluation import plots as curves
+    from tlhelpers.evaluation.comparison import compare
+    from tlhelpers.experiments import field, study
+    from tlhelpers.models.backbones import Backbone, load_backbone
+    from tlhelpers.runtime import setup
+    from tlhelpers.transfer import recipes
+    from tlhelpers.transfer.features import extract_features
+    from tlhelpers.transfer.methods import feature_transfer, from_scratch, model_transfer
+    from tlhelpers.transfer.runs import Run
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name from the module that defines it, the first time it is asked for."""
     if name in _MODULES:
-        return import_module(f"tlhelpers.{name}")
+        return import_module(f"tlhelpers.{_MODULES[name]}")
     if name in _HOME:
         value = getattr(import_module(f"tlhelpers.{_HOME[name]}"), name)
         globals()[name] = value

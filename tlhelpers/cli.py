@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tlhelpers import __version__
+from tlhelpers.experiments import study
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,14 +96,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _doctor(_: argparse.Namespace) -> int:
     """Examine the environment."""
-    from tlhelpers.doctor import examine, report
+    from tlhelpers.book.doctor import examine, report
 
     return report(examine())
 
 
 def _fetch(options: argparse.Namespace) -> int:
     """Fetch files into the cache, or make or complete a mirror."""
-    from tlhelpers.files import FILES, fetch, fetch_all
+    from tlhelpers.data.downloads import FILES, fetch, fetch_all
 
     if options.to is None:
         for name in options.names or [file.name for file in FILES.values() if file.url]:
@@ -121,7 +122,7 @@ def _fetch(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     """Execute one chapter."""
-    from tlhelpers.chapters import execute, find_chapters
+    from tlhelpers.book.notebooks import execute, find_chapters
 
     book = _book_folder()
     named = Path(options.chapter)
@@ -153,8 +154,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _record(options: argparse.Namespace) -> int:
     """Record experiments."""
-    from tlhelpers.environment import setup
-    from tlhelpers.field import EXPERIMENTS, run_experiment
+    from tlhelpers.experiments.field import EXPERIMENTS, run_experiment
+    from tlhelpers.runtime import setup
 
     names = list(EXPERIMENTS) if options.all else options.experiments
     if options.list or not names:
@@ -186,8 +187,7 @@ def _record(options: argparse.Namespace) -> int:
 
 def _study(options: argparse.Namespace) -> int:
     """Run what is missing of the controlled study."""
-    from tlhelpers import study, sweep
-    from tlhelpers.environment import setup
+    from tlhelpers.runtime import setup
 
     setup(tier="real")
     targets = options.targets or [*study.TARGETS, study.SWEEP_NAME]
@@ -199,7 +199,7 @@ def _study(options: argparse.Namespace) -> int:
     if compared:
         parts.append(study.run_study(options.to, targets=compared, **chosen))
     if study.SWEEP_NAME in targets:
-        parts.append(sweep.run_sweep(options.to, **chosen))
+        parts.append(study.run_sweep(options.to, **chosen))
     for row in chain.from_iterable(parts):
         print(
             f"{row['target']}: {row['labels']} labels a class, seed {row['seed']}, "

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import tlhelpers as tl
-from tlhelpers.files import DownloadError
-from tlhelpers.records import environment
+from tlhelpers.data.downloads import DownloadError
+from tlhelpers.experiments.records import environment
 
 PARTS = ("start", "onednn", "allocator", "extraction", "whole_job", "fine_tuning", "growth", "gpu")
 RECORD = Path(__file__).resolve().parents[2] / "book" / "_data" / "benchmarks.json"

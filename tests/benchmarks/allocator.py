@@ -12,8 +12,8 @@ from benchmarks.pairs import describe
 TRAINING = """
 import sys, time
 import tlhelpers as tl
-from tlhelpers.environment import peak_memory_gibibytes
-from tlhelpers.field_cifar10 import train_small_resnet
+from tlhelpers.runtime import peak_memory_gibibytes
+from tlhelpers.experiments.field.cifar10 import train_small_resnet
 tl.setup(seed=0, tier="embedded")
 data = tl.load_dataset("cifar10", image_size=32, n=2000)
 few = data.few(int(sys.argv[1]))
@@ -26,7 +26,7 @@ print(time.perf_counter() - started, peak_memory_gibibytes())
 DRAWING = """
 import sys, time
 import tlhelpers as tl
-from tlhelpers.environment import peak_memory_gibibytes
+from tlhelpers.runtime import peak_memory_gibibytes
 tl.setup(seed=0, tier="embedded")
 tl.from_scratch(tl.load_backbone("vgg16_mini", 64), tl.load_dataset("cats_dogs").few(10))
 started = time.perf_counter()

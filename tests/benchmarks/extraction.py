@@ -6,7 +6,7 @@ from typing import Any
 import tlhelpers as tl
 from benchmarks.pairs import compare, seconds_of
 from benchmarks.places import empty_cache
-from tlhelpers.features import pooled_features
+from tlhelpers.transfer.features import pooled_features
 
 # Network, last stage, image size, data set, images at full size. Weights don't change the speed,
 # so where no mirror has a network's, random ones serve.

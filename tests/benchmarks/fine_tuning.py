@@ -9,7 +9,7 @@ import keras
 import tlhelpers as tl
 from benchmarks.pairs import compare
 from benchmarks.places import empty_cache
-from tlhelpers import transfer
+from tlhelpers.transfer import methods
 
 EPOCHS = 8
 
@@ -31,12 +31,12 @@ def rows(share: float, repeats: int) -> Iterator[dict[str, Any]]:
 
     def plain(views: int) -> float:
         """Let every step compute all stages."""
-        limit, transfer.CACHE_LIMIT_BYTES = transfer.CACHE_LIMIT_BYTES, 0
+        limit, methods.CACHE_LIMIT_BYTES = methods.CACHE_LIMIT_BYTES, 0
         try:
             some = replace(recipe, views=views)
             return tl.model_transfer(base, pool, start=frozen, recipe=some).test.accuracy
         finally:
-            transfer.CACHE_LIMIT_BYTES = limit
+            methods.CACHE_LIMIT_BYTES = limit
             keras.backend.clear_session(free_memory=False)
 
     for views, name in ((4, "with augmented views"), (0, "without augmentation")):

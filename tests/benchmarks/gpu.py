@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 import tlhelpers as tl
-from tlhelpers.environment import describe_device, has_gpu, jit_compile
+from tlhelpers.runtime import describe_device, has_gpu, jit_compile
 
 # Multiplications and additions of VGG16's convolutions for one image of 224 pixels.
 FORWARD_OPERATIONS = 2 * 15.35e9

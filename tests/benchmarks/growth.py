@@ -11,7 +11,7 @@ import numpy as np
 
 import tlhelpers as tl
 from benchmarks.places import empty_cache
-from tlhelpers.heads import fit_linear_head
+from tlhelpers.transfer.heads import fit_linear_head
 
 COUNTS = (1_000, 5_000, 20_000, 50_000)
 
@@ -20,7 +20,7 @@ EXTRACT = """
 import json, sys, time
 import numpy as np
 import tlhelpers as tl
-from tlhelpers.environment import peak_memory_gibibytes
+from tlhelpers.runtime import peak_memory_gibibytes
 
 class Drawn:
     def __init__(self, n):

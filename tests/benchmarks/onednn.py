@@ -23,14 +23,14 @@ def job():
     tl.from_scratch(base, few, recipe=tl.recipes.Training(8, 16, 1e-3))
 """
 SMALL_RESNET = """
-from tlhelpers.field_cifar10 import train_small_resnet
+from tlhelpers.experiments.field.cifar10 import train_small_resnet
 few = tl.load_dataset("cifar10", image_size=32, n=1500, test=50).few(max(5, round(100 * share)))
 def job():
     train_small_resnet(few, width=16, epochs=2)
 """
 EXTRACTION = """
 import numpy as np
-from tlhelpers.features import pooled_features
+from tlhelpers.transfer.features import pooled_features
 model = pooled_features(tl.load_backbone({name!r}, {size}, weights=None), 1)
 images = tl.worlds.pets(max(32, round({n} * share) // 32 * 32), image_size={size}).images
 def job():

@@ -12,7 +12,7 @@ import numpy as np
 import tlhelpers as tl
 from benchmarks.pairs import compare, describe, seconds_of
 from benchmarks.places import empty_cache
-from tlhelpers.environment import jit_compile
+from tlhelpers.runtime import jit_compile
 
 EPOCHS = 10
 

@@ -1,0 +1,41 @@
+"""Claims: they pass in words, and fail loudly."""
+
+import numpy as np
+import pytest
+
+from tlhelpers import claim
+from tlhelpers.book.prose import ClaimError
+
+
+def test_what_holds_is_printed(capsys):
+    claim("frozen beats scratch", np.float32(0.25), at_least=0.1)
+    claim("the error is small", 0.02, at_most=0.05)
+    claim("about a half", 0.5, at_least=0.5, at_most=0.5)
+    assert capsys.readouterr().out.splitlines() == [
+        "✓ frozen beats scratch: 0.250, at least 0.100",
+        "✓ the error is small: 0.020, at most 0.050",
+        "✓ about a half: 0.500, at least 0.500 and at most 0.500",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "limits"),
+    [
+        (0.05, {"at_least": 0.1}),
+        (0.2, {"at_most": 0.1}),
+        (0.2, {"at_least": 0.3, "at_most": 0.4}),
+        (0.5, {"at_least": 0.3, "at_most": 0.4}),
+        (float("nan"), {"at_least": 0.1}),
+        (float("nan"), {"at_most": 0.1}),
+        (np.float64("-inf"), {"at_least": 0.0}),
+    ],
+)
+def test_what_does_not_hold_stops_the_chapter(value, limits, capsys):
+    with pytest.raises(ClaimError, match=r"The text says: tuning helps. Measured: .*it takes at "):
+        claim("tuning helps", value, **limits)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_claim_that_could_not_fail():
+    with pytest.raises(ValueError, match="at_least or at_most"):
+        claim("all is well", 1.0)

@@ -1,0 +1,336 @@
+"""The book: what is stored in the chapters, and the site that `make html` and `make book` build."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import notebooks
+import pytest
+import site_check
+import yaml
+from building import make, needs_make
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOK = ROOT / "book"
+CHAPTERS = sorted(BOOK.glob("*.ipynb"))
+NEW = nbformat.v4
+
+
+def each_chapter(test):
+    return pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)(test)
+
+
+# What is stored
+
+
+def toc_files():
+    toc = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+    parts = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    return [toc["root"], *parts]
+
+
+def test_the_table_of_contents_names_every_page_once():
+    listed = toc_files()
+    stored = {path.stem for path in BOOK.iterdir() if path.suffix in {".md", ".ipynb"}}
+    assert len(listed) == len(set(listed))
+    assert set(listed) == stored
+
+
+@each_chapter
+def test_a_chapter_is_named_and_titled(path):
+    assert re.fullmatch(r"(\d\d|[A-Z])_[a-z0-9_]+", path.stem)
+    first = nbformat.read(path, as_version=4).cells[0]
+    assert first.cell_type == "markdown"
+    assert first.source.startswith("# ")
+
+
+@each_chapter
+def test_a_chapter_was_executed_from_top_to_bottom_without_errors(path):
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    assert cells
+    counts = [cell.execution_count for cell in cells if cell.source.strip()]
+    assert counts == list(range(1, len(counts) + 1)), "run make outputs"
+    assert not [o for cell in cells for o in cell.outputs if o.output_type == "error"]
+
+
+@each_chapter
+def test_a_chapter_is_stored_normalised(path):
+    stored = nbformat.read(path, as_version=4)
+    nbformat.validate(stored)
+    assert notebooks.normalise(stored) == stored, (
+        "run make outputs, or tests/tools/notebooks.py --tidy"
+    )
+
+
+@each_chapter
+def test_every_figure_of_a_chapter_has_alt_text(path):
+    missing = []
+    for index, cell in enumerate(nbformat.read(path, as_version=4).cells):
+        figures = [
+            mime
+            for output in cell.get("outputs", [])
+            for mime in output.get("data", {})
+            if mime.startswith("image/")
+        ]
+        alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+        if figures and len(alt.split()) < 4:
+            missing.append(f"cell {index + 1}: {cell.source[:60]!r}")
+        missing += [
+            f"cell {index + 1}: image without alt text"
+            for _ in re.findall(r"!\[\s*\]\(", cell.source if cell.cell_type == "markdown" else "")
+        ]
+    assert not missing, 'give the cell metadata {"mystnb": {"image": {"alt": "..."}}}'
+
+
+@each_chapter
+def test_tables_fit_both_themes_and_no_address_in_memory_is_stored(path):
+    for index, cell in enumerate(nbformat.read(path, as_version=4).cells):
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            for table in re.findall(r"<table[^>]*>", data.get("text/html", "")):
+                assert "dataframe" in table, f"cell {index + 1}: {table} has no class dataframe"
+            text = data.get("text/plain", "") + output.get("text", "")
+            assert not re.search(r" at 0x[0-9a-f]{6,}", text), f"cell {index + 1}: {text[:80]}"
+
+
+# The built site
+
+
+@needs_make
+def test_the_site_has_every_page(site):
+    for name in toc_files():
+        assert (site / f"{name}.html").is_file(), name
+
+
+@needs_make
+def test_no_page_loads_anything_from_another_host(site):
+    assert site_check.outside_loads(site) == []
+
+
+@needs_make
+def test_internal_links_and_anchors_resolve(site):
+    assert site_check.broken_links(site) == []
+
+
+@needs_make
+def test_every_image_on_the_site_has_alt_text(site):
+    assert site_check.images_without_words(site) == []
+
+
+def test_the_site_check_finds_what_it_looks_for(tmp_path):
+    (tmp_path / "style.css").write_text("a { background: url('https://x.example/a.png') }")
+    (tmp_path / "b.html").write_text("<p id='here'>b</p>")
+    (tmp_path / "a.html").write_text(
+        "<script src='https://cdn.example/x.js'></script><link rel=canonical href='https://ok.example'>"
+        "<style>@import '//fonts.example/f.css';</style><img src='p.png' alt='p.png'><img src='b.html'>"
+        "<img alt='a b' src='data:image/png;base64,AAAA'>"
+        "<a href='b.html#here'>fine</a><a href='b.html#gone'>x</a><a href='c.html'>x</a>"
+        "<a href='https://elsewhere.example'>fine</a><a href='#top'>x</a>"
+    )
+    assert site_check.outside_loads(tmp_path) == [
+        "a.html loads https://cdn.example/x.js",
+        "a.html loads //fonts.example/f.css",
+        "style.css loads https://x.example/a.png",
+    ]
+    assert site_check.broken_links(tmp_path) == [
+        "a.html: no anchor for b.html#gone",
+        "a.html: no file for c.html",
+        "a.html: no anchor for #top",
+        "a.html: no file for p.png",
+    ]
+    assert len(site_check.images_without_words(tmp_path)) == 2
+
+
+# A tiny book, to see builds fail and mathematics rendered
+
+
+def tiny_book(folder, *cells):
+    """Write a book of one chapter in the project's own setting."""
+    book = folder / "book"
+    book.mkdir()
+    shutil.copytree(BOOK / "_static", book / "_static")
+    shutil.copy(BOOK / "references.bib", book)
+    (book / "_toc.yml").write_text(
+        "format: jb-book\nroot: index\nchapters:\n  - file: 01_tiny\n", encoding="utf-8"
+    )
+    (book / "index.md").write_text("# Tiny\n\n[](01_tiny.ipynb)\n", encoding="utf-8")
+    tiny = NEW.new_notebook(cells=[NEW.new_markdown_cell("# Chapter"), *cells])
+    nbformat.write(notebooks.normalise(tiny), book / "01_tiny.ipynb")
+    return book
+
+
+@needs_make
+def test_make_book_executes_a_copy_and_ends_with_the_page_to_open(tmp_path):
+    book = tiny_book(tmp_path, NEW.new_code_cell("print('made', 6 * 7)"))
+    before = {path: path.read_bytes() for path in book.rglob("*") if path.is_file()}
+    built = make("book", tmp_path, "CHAPTERS=all", book=book)
+    assert built.returncode == 0, built.stdout + built.stderr
+    index = tmp_path / "_build" / "html" / "index.html"
+    assert built.stdout.splitlines()[-1] == f"The book is ready: {index}"
+    assert index.is_file()
+    assert "made 42" in (index.parent / "01_tiny.html").read_text(encoding="utf-8")
+    assert {path: path.read_bytes() for path in book.rglob("*") if path.is_file()} == before
+
+
+@needs_make
+def test_make_book_executes_chapter_5_and_keeps_what_the_others_store(tmp_path):
+    book = tiny_book(tmp_path, NEW.new_code_cell("print('executed')"))
+    chapter = nbformat.read(book / "01_tiny.ipynb", as_version=4)
+    chapter.cells[1].outputs = [NEW.new_output("stream", text="as stored")]
+    nbformat.write(chapter, book / "01_tiny.ipynb")
+    nbformat.write(chapter, book / "05_tiny.ipynb")
+    with (book / "_toc.yml").open("a", encoding="utf-8") as toc:
+        toc.write("  - file: 05_tiny\n")
+    built = make("book", tmp_path, book=book)
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert "Executed 1 of 2 chapters" in built.stdout
+    assert "make book CHAPTERS=all" in built.stdout
+    pages = tmp_path / "_build" / "html"
+    assert "as stored" in (pages / "01_tiny.html").read_text(encoding="utf-8")
+    assert "as stored" not in (pages / "05_tiny.html").read_text(encoding="utf-8")
+
+
+@needs_make
+def test_a_failing_cell_fails_the_build_and_is_named(tmp_path):
+    book = tiny_book(tmp_path, NEW.new_code_cell("x = 1"), NEW.new_code_cell("assert x == 2, 'x'"))
+    built = make("book", tmp_path, "CHAPTERS=all", book=book)
+    assert built.returncode != 0
+    assert "01_tiny.ipynb: cell 3 of 3" in built.stderr
+    assert "AssertionError: x" in built.stderr
+    assert not (tmp_path / "_build" / "html" / "index.html").exists()
+
+
+@needs_make
+@pytest.mark.parametrize(
+    "text", ["[gone](missing.md)", "{ref}`nowhere`", "{cite}`nobody1900`", "### Skips a level"]
+)
+def test_a_warning_fails_the_build_also_the_second_time(tmp_path, text):
+    book = tiny_book(tmp_path, NEW.new_markdown_cell(text))
+    for _ in range(2):
+        built = make("html", tmp_path, book=book)
+        assert built.returncode != 0
+        assert "WARNING" in built.stdout + built.stderr
+
+
+@needs_make
+@pytest.mark.browser
+def test_mathematics_is_rendered_without_a_network(tmp_path, chromium):
+    formula = NEW.new_markdown_cell("Inline $a^2$ and\n\n$$\n\\sum_i x_i\n$$ (total)")
+    book = tiny_book(tmp_path, formula)
+    built = make("html", tmp_path, book=book)
+    assert built.returncode == 0, built.stdout + built.stderr
+    page = tmp_path / "_build" / "html" / "01_tiny.html"
+    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"]
+    command += ["--no-first-run", "--disable-background-networking", "--disable-component-update"]
+    command += ["--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += ["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=10000"]
+    shown = subprocess.run(
+        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120
+    )
+    assert shown.stdout.count("<mjx-container") == 2, shown.stderr[-2000:]
+
+
+# The tool that refreshes the stored outputs
+
+
+def test_refreshing_twice_leaves_the_file_as_it_was(tmp_path, capsys):
+    source = "import sys, time\nprint(f'took {time.perf_counter():.6f} s')\nprint('log', file=sys.stderr)"
+    book = tiny_book(tmp_path, NEW.new_code_cell(source), NEW.new_code_cell("{1: 'one'}"))
+    path = book / "01_tiny.ipynb"
+    rules = notebooks.read_sanitizers(ROOT / "tests" / "sanitize.cfg")
+    assert notebooks.refresh(path, rules).endswith("changed")
+    first = path.read_bytes()
+    assert notebooks.refresh(path, rules).endswith("unchanged")
+    assert path.read_bytes() == first
+    assert "cell 2 wrote to standard error, not stored: log" in capsys.readouterr().out
+    stored = nbformat.read(path, as_version=4)
+    assert [cell.get("execution_count") for cell in stored.cells] == [None, 1, 2]
+    assert [output.get("name") for output in stored.cells[1].outputs] == ["stdout"]
+
+
+def test_refreshing_stores_text_that_really_changed(tmp_path):
+    book = tiny_book(tmp_path, NEW.new_code_cell("print('accuracy 0.91')"))
+    path = book / "01_tiny.ipynb"
+    notebooks.refresh(path, [])
+    stored = nbformat.read(path, as_version=4)
+    stored.cells[1].outputs[0].text = "accuracy 0.85\n"
+    nbformat.write(stored, path)
+    assert notebooks.refresh(path, []).endswith("text outputs changed")
+    assert nbformat.read(path, as_version=4).cells[1].outputs[0].text == "accuracy 0.91\n"
+
+
+def test_a_failing_chapter_leaves_the_stored_one_alone(tmp_path):
+    path = tiny_book(tmp_path, NEW.new_code_cell("1 / 0")) / "01_tiny.ipynb"
+    before = path.read_bytes()
+    command = [sys.executable, ROOT / "tests" / "notebooks.py", "--book", path.parent]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+    assert path.read_bytes() == before
+
+
+def test_normalise_is_idempotent_and_keeps_what_matters():
+    cell = NEW.new_code_cell(
+        "1", execution_count=7, metadata={"execution": {"a": "1"}, "tags": ["x"]}
+    )
+    again = NEW.new_code_cell("1", execution_count=9)
+    metadata = {
+        "accelerator": "GPU",
+        "widgets": {},
+        "language_info": {"name": "python", "version": "3.11.7"},
+    }
+    once = notebooks.normalise(NEW.new_notebook(cells=[cell, again], metadata=metadata))
+    assert notebooks.normalise(once) == once
+    assert once.cells[0].metadata == {"tags": ["x"]}
+    assert [c.execution_count for c in once.cells] == [1, 2]
+    assert once.cells[0].id != once.cells[1].id
+    assert set(once.metadata) == {"accelerator", "kernelspec", "language_info"}
+    assert "version" not in once.metadata.language_info
+
+
+def test_an_empty_frame_is_not_stored_and_a_picture_is():
+    frames = ("<pre></pre>\n", "<pre>1</pre>", '<img src="a.png">')
+    cell = NEW.new_code_cell("1", execution_count=1)
+    cell.outputs = [NEW.new_output("display_data", {"text/html": one}) for one in frames]
+    (stored,) = notebooks.normalise(NEW.new_notebook(cells=[cell])).cells
+    assert [output.data["text/html"] for output in stored.outputs] == list(frames[1:])
+
+
+# How nbval compares a chapter with its stored outputs, by the Makefile's options
+
+
+@pytest.mark.parametrize(
+    ("stored", "status"),
+    [("mean 0.126 in 9 s\n", 0), ("mean 0.127 in 9 s\n", 1)],
+    ids=["same", "different"],
+)
+def test_a_checked_output_is_compared_and_stderr_is_not(tmp_path, stored, status):
+    source = """# NBVAL_CHECK_OUTPUT
+import sys
+print('a notice of today', file=sys.stderr)
+print('mean 0.126 in 3.2 s')"""
+    output = NEW.new_output("stream", name="stdout", text=stored)
+    cell = NEW.new_code_cell(source, execution_count=1, outputs=[output])
+    chapter = tmp_path / "01_tiny.ipynb"
+    nbformat.write(notebooks.normalise(NEW.new_notebook(cells=[cell])), chapter)
+    options = re.search(r"pytest .*?(--nbval-lax .*sanitize\.cfg)", (ROOT / "Makefile").read_text())
+    # A test of this folder goes along, as in the Makefile, so that its conftest.py is read.
+    other = "tests/test_project.py::test_versions_agree"
+    command = [sys.executable, "-m", "pytest", *options[1].split(), other, chapter]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == status, done.stdout
+
+
+def test_pictures_on_other_pages_are_the_chapters_own(root):
+    import nbformat
+    from notebooks import pictures
+
+    found = {}
+    for path in sorted((root / "book").glob("*.ipynb")):
+        found |= pictures(nbformat.read(path, as_version=4))
+    assert found, "no chapter names a picture for other pages"
+    for name, content in found.items():
+        assert (root / "book/_static" / name).read_bytes() == content, f"{name}: run make outputs"

@@ -1,0 +1,151 @@
+"""Augmented views: what they may change, and that the same seed draws the same view."""
+
+import numpy as np
+import pytest
+from toys import random_images, random_split, small_backbone
+
+from tlhelpers.data.augmentation import Augmentation, AugmentedViews
+from tlhelpers.transfer.features import extract_features
+
+NOTHING = Augmentation(flip=False, rotate=0, zoom=0, shift=0, brightness=0)
+MIRROR = Augmentation(flip=True, rotate=0, zoom=0, shift=0, brightness=0)
+
+
+def draws(augmentation, image, n=20):
+    return [augmentation.apply(image, np.random.default_rng(seed)) for seed in range(n)]
+
+
+def disc(size=64, across=40, down=24, radius=6):
+    """A white disc on black."""
+    y, x = np.mgrid[:size, :size]
+    inside = (x - across) ** 2 + (y - down) ** 2 <= radius**2
+    return np.repeat(np.uint8(255 * inside)[..., None], 3, axis=2)
+
+
+def centre_of(image):
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    weight = image[..., 0].astype(float)
+    return (x * weight).sum() / weight.sum(), (y * weight).sum() / weight.sum()
+
+
+@pytest.mark.parametrize("size", [32, 33])
+def test_no_change_is_the_identity(size):
+    for image in random_images(3, size):
+        for view in draws(NOTHING, image, 3):
+            np.testing.assert_array_equal(view, image)
+
+
+@pytest.mark.parametrize("size", [32, 33])
+def test_half_of_the_views_are_mirrored(size):
+    image = random_images(1, size)[0]
+    views = draws(MIRROR, image, 60)
+    mirrored = [np.array_equal(view, image[:, ::-1]) for view in views]
+    assert all(m or np.array_equal(view, image) for m, view in zip(mirrored, views, strict=True))
+    assert 15 < sum(mirrored) < 45
+
+
+def test_a_rotation_turns_about_the_middle():
+    image = disc()
+    across, down = (c - 31.5 for c in centre_of(image))
+    angles = []
+    for view in draws(Augmentation(False, 30, 0, 0, 0), image):
+        x, y = (c - 31.5 for c in centre_of(view))
+        assert np.hypot(x, y) == pytest.approx(np.hypot(across, down), abs=0.3)
+        angles.append(np.rad2deg(np.arctan2(y, x) - np.arctan2(down, across)))
+    assert max(np.abs(angles)) <= 30.5
+    assert min(angles) < -10 < 10 < max(angles)
+
+
+def test_a_mirrored_rotation_is_still_rigid():
+    image = disc()
+    reach = np.hypot(*(c - 31.5 for c in centre_of(image)))
+    for view in draws(Augmentation(True, 30, 0, 0, 0), image):
+        assert np.hypot(*(c - 31.5 for c in centre_of(view))) == pytest.approx(reach, abs=0.3)
+        assert view.mean() == pytest.approx(image.mean(), rel=0.05)
+
+
+def test_zoom_and_shift_stay_within_their_limits():
+    image = disc(across=32, down=32)
+    areas = [view.sum() / image.sum() for view in draws(Augmentation(False, 0, 0.2, 0, 0), image)]
+    assert 0.8**2 - 0.05 < min(areas) < 0.9
+    assert 1.1 < max(areas) < 1.2**2 + 0.05
+    places = [centre_of(view) for view in draws(Augmentation(False, 0, 0, 0.1, 0), image)]
+    moved = np.abs(np.array(places) - 32)
+    assert 3 < moved.max() <= 0.1 * 64 + 0.1
+
+
+def test_brightness_keeps_the_shape():
+    image = np.full((16, 16, 3), 100, np.uint8)
+    levels = [view.mean() for view in draws(Augmentation(False, 0, 0, 0, 0.2), image)]
+    assert 79 <= min(levels) < 90
+    assert 110 < max(levels) <= 121
+
+
+def test_edges_are_repeated_not_black():
+    image = np.full((32, 32, 3), 200, np.uint8)
+    for view in draws(Augmentation(True, 45, 0.3, 0.3, 0), image):
+        assert view.min() == 200
+
+
+def test_views_are_drawn_from_the_seed():
+    split = random_split(5)
+    first, again, other = (AugmentedViews(split, 3, seed=seed) for seed in (0, 0, 1))
+    rows = range(15)
+    np.testing.assert_array_equal(first.load(rows, 32), again.load(rows, 32))
+    assert not np.array_equal(first.load(rows, 32), other.load(rows, 32))
+    assert len({view.tobytes() for view in first.load(rows, 32)}) == 15
+
+
+def test_a_view_is_the_same_in_any_subset():
+    split = random_split(6)
+    whole, part = AugmentedViews(split, 2), AugmentedViews(split.take([4, 1]), 2)
+    np.testing.assert_array_equal(part.load([0, 3], 32), whole.load([4, 7], 32))
+    assert [part.digests()[row] for row in (0, 3)] == [whole.digests()[row] for row in (4, 7)]
+
+
+def test_labels_and_images_go_round_together():
+    split = random_split(5)
+    views = AugmentedViews(split, 3, NOTHING)
+    assert len(views) == 15
+    assert views.labels.tolist() == [0, 1, 0, 1, 0] * 3
+    np.testing.assert_array_equal(views.load([0, 7, 14], 32), split.load([0, 2, 4]))
+
+
+def test_digests_tell_views_apart():
+    split = random_split(3)
+    digests = [
+        digest
+        for views in (
+            AugmentedViews(split, 2),
+            AugmentedViews(split, 2, seed=1),
+            AugmentedViews(split, 2, MIRROR),
+            AugmentedViews(random_split(3, seed=9), 2),
+        )
+        for digest in views.digests()
+    ]
+    assert len(set(digests)) == 24
+    assert not set(digests) & set(split.digests())
+
+
+def test_features_of_views_are_cached(tmp_path, monkeypatch):
+    monkeypatch.setenv("TLH_CACHE", str(tmp_path))
+    base, split = small_backbone(cut="block1_pool"), random_split(3)
+    views = AugmentedViews(split, 2)
+    found = extract_features(base, views)
+    expected = base.on_raw_images().predict(views.load(range(6), 32), verbose=0).mean(axis=(1, 2))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    monkeypatch.setattr(AugmentedViews, "load", lambda *_: pytest.fail("drawn again"))
+    np.testing.assert_array_equal(extract_features(base, AugmentedViews(split, 2)), found)
+
+
+@pytest.mark.parametrize(
+    "amounts", [{"rotate": -1}, {"zoom": 1}, {"shift": -0.1}, {"brightness": float("nan")}]
+)
+def test_impossible_amounts(amounts):
+    with pytest.raises(ValueError, match=r"between 0 and 1. Received"):
+        Augmentation(**amounts)
+
+
+def test_no_views():
+    with pytest.raises(ValueError, match=r"views must be at least 1. Received: 0"):
+        AugmentedViews(random_split(2), 0)

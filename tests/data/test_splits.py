@@ -1,0 +1,241 @@
+"""Splits, data sets, and the drawing of rows."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlhelpers.data.images import read_image, resize_image
+from tlhelpers.data.splits import Dataset, Source, Split, balanced_rows, carve_rows, in_threads
+
+NAMES = ("cat", "dog")
+
+
+def make_images(n=12, size=16, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def held():
+    labels = np.arange(12) % 2
+    return Split.from_arrays(make_images(), labels, NAMES, conditions={"pose": np.arange(12) * 10})
+
+
+@pytest.fixture
+def filed(tmp_path):
+    paths = []
+    for number, image in enumerate(make_images(12, 24)):
+        paths.append(tmp_path / f"{number}.png")
+        Image.fromarray(image).save(paths[-1])
+    return Split.from_paths(paths, np.arange(12) % 2, NAMES, image_size=16)
+
+
+def make_dataset(train=(30, 60), validation=(8, 16), test=(5, 5)):
+    splits = {}
+    for name, counts in {"train": train, "validation": validation, "test": test}.items():
+        labels = np.repeat([0, 1], counts)
+        splits[name] = Split.from_arrays(make_images(len(labels), 8), labels, NAMES, name=name)
+    return Dataset("toy", **splits, source=Source("toy", "here", "sha256:0", "MIT"))
+
+
+class TestSplit:
+    def test_arrays(self, held):
+        assert len(held) == 12
+        assert held.labels.dtype == np.int64
+        assert held.paths is None
+        np.testing.assert_array_equal(held.images, make_images())
+        np.testing.assert_array_equal(held.load([3, -1, 3]), make_images()[[3, 11, 3]])
+        np.testing.assert_array_equal(held.load(slice(2, 5)), make_images()[2:5])
+        np.testing.assert_array_equal(held.load(held.labels == 1), make_images()[1::2])
+        assert held.load([]).shape == (0, 16, 16, 3)
+        assert "12 images of 16 px, 2 classes" in repr(held)
+
+    def test_files_decode_in_order_and_only_on_demand(self, filed):
+        assert filed._images is None
+        rows = [7, 0, 11]
+        expected = np.stack([read_image(filed.paths[row], 20) for row in rows])
+        np.testing.assert_array_equal(filed.load(rows, image_size=20), expected)
+        assert filed._images is None
+        assert filed.images is filed.images
+        assert filed.to_numpy()[0].shape == (12, 16, 16, 3)
+
+    def test_resized_is_made_from_the_originals(self, held):
+        twice = held.resized(4).resized(32)
+        expected = np.stack([resize_image(image, 32) for image in make_images()])
+        np.testing.assert_array_equal(twice.images, expected)
+        np.testing.assert_array_equal(held.load(image_size=32), expected)
+        assert held.image_size == 16
+
+    def test_take_keeps_everything_in_step(self, held, filed):
+        for split in (held, filed):
+            whole = split.images
+            digests = split.digests()
+            part = split.take([5, 2]).take([1, 0]).take([0])
+            assert part.labels.tolist() == [split.labels[2]]
+            np.testing.assert_array_equal(part.images, whole[[2]])
+            assert part.digests() == [digests[2]]
+        assert held.take([5, 2]).conditions["pose"].tolist() == [50, 20]
+        assert held.take([1], name="test").name == "test"
+
+    def test_digests(self, held, filed):
+        assert held.digests()[3] == hashlib.sha256(make_images()[3].tobytes()).digest()
+        assert filed.digests()[3] == hashlib.sha256(filed.paths[3].read_bytes()).digest()
+        different = {
+            held.digest,
+            held.take(np.arange(12)[::-1]).digest,
+            held.take(range(11)).digest,
+            held.resized(8).digest,
+            Split.from_arrays(make_images(), 1 - held.labels, NAMES).digest,
+            Split.from_arrays(make_images(seed=1), held.labels, NAMES).digest,
+        }
+        assert len(different) == 6
+        assert Split.from_arrays(make_images(), held.labels, NAMES).digest == held.digest
+
+    def test_a_changed_file_is_digested_again(self, filed):
+        before = filed.digests()
+        Image.new("RGB", (24, 24), "red").save(filed.paths[4])
+        after = filed.digests()
+        assert [old == new for old, new in zip(before, after, strict=True)] == [
+            row != 4 for row in range(12)
+        ]
+
+    def test_images_cannot_be_changed(self, held):
+        for array in (held.images, held.labels):
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 0
+
+    def test_tf_data(self, held, filed):
+        for split in (held, filed):
+            batches = [(x.numpy(), y.numpy()) for x, y in split.to_tf_data(batch_size=5)]
+            assert [len(x) for x, _ in batches] == [5, 5, 2]
+            assert batches[0][0].dtype == np.float32
+            assert batches[0][1].dtype == np.int64
+            np.testing.assert_array_equal(np.concatenate([x for x, _ in batches]), split.images)
+            np.testing.assert_array_equal(np.concatenate([y for _, y in batches]), split.labels)
+        assert held.to_tf_data(5).element_spec[0].shape.as_list() == [None, 16, 16, 3]
+        assert len(held.to_tf_data(5)) == 3
+
+    def test_tf_data_shuffles_by_seed_anew_each_epoch(self, held):
+        def two_epochs(seed):
+            data = held.to_tf_data(4, shuffle=True, seed=seed)
+            return [np.concatenate([x.numpy() for x, _ in data]) for _ in range(2)]
+
+        first, second = two_epochs(0)
+        again = two_epochs(0)
+        np.testing.assert_array_equal(first, again[0])
+        np.testing.assert_array_equal(second, again[1])
+        assert not np.array_equal(first, second)
+        assert not np.array_equal(first, two_epochs(1)[0])
+        assert sorted(first.sum((1, 2, 3))) == sorted(held.images.sum((1, 2, 3), dtype=np.float32))
+
+    @pytest.mark.parametrize(
+        ("images", "labels", "error", "message"),
+        [
+            (make_images(2) / 255, [0, 1], TypeError, "uint8"),
+            (make_images(2)[..., 0], [0, 1], ValueError, r"\[n, s, s, 3\]"),
+            (make_images(2)[:, :8], [0, 1], ValueError, "square"),
+            (make_images(2), [0, 1, 1], ValueError, "one label for each image"),
+            (make_images(2), [0, 2], ValueError, "between 0 and 1"),
+            (make_images(2), [0, -1], ValueError, "between 0 and 1"),
+            (make_images(2), [0.0, 1.0], TypeError, "integers"),
+        ],
+    )
+    def test_errors(self, images, labels, error, message):
+        with pytest.raises(error, match=message):
+            Split.from_arrays(images, np.array(labels), NAMES)
+
+    def test_more_errors(self, held):
+        with pytest.raises(IndexError, match="between 0 and 11"):
+            held.load([12])
+        with pytest.raises(ValueError, match="'pose' of shape"):
+            Split.from_arrays(make_images(), held.labels, NAMES, conditions={"pose": np.ones(3)})
+        with pytest.raises(TypeError, match="image_size must be an integer"):
+            held.resized(8.5)
+        with pytest.raises(ValueError, match="at least 1"):
+            held.load(image_size=0)
+
+    def test_empty(self, held):
+        none = held.take([])
+        assert len(none) == 0
+        assert none.images.shape == (0, 16, 16, 3)
+        assert none.digests() == []
+
+
+class TestDataset:
+    def test_few_is_balanced_and_counts_validation(self):
+        few = make_dataset().few(15)
+        # 15 * 24 / 114 = 3 of the 15 a class are for validation.
+        assert np.bincount(few.train.labels).tolist() == [12, 12]
+        assert np.bincount(few.validation.labels).tolist() == [3, 3]
+        assert len(few.test) == 10
+        smallest = make_dataset().few(2)
+        assert np.bincount(smallest.train.labels).tolist() == [1, 1]
+        assert np.bincount(smallest.validation.labels).tolist() == [1, 1]
+
+    def test_few_is_seeded_and_nested(self):
+        data = make_dataset()
+        small, large = (set(data.few(n, seed=3).train.digests()) for n in (4, 20))
+        assert small < large
+        assert set(data.few(4, seed=3).train.digests()) == small
+        assert set(data.few(4, seed=4).train.digests()) != small
+
+    def test_few_errors(self):
+        with pytest.raises(
+            ValueError, match=r"needs 32 images in the train split for n=40.*cat 30"
+        ):
+            make_dataset().few(40)
+        with pytest.raises(ValueError, match="at least 2"):
+            make_dataset().few(1)
+        with pytest.raises(TypeError, match="integer"):
+            make_dataset().few(2.5)
+
+    def test_properties(self):
+        data = make_dataset()
+        assert (data.class_names, data.num_classes, data.image_size) == (NAMES, 2, 8)
+        assert data.skipped == ()
+        assert data.resized(20).test.images.shape == (10, 20, 20, 3)
+        assert "90 train / 24 validation / 10 test, 8 px, 2 classes: cat, dog" in repr(data)
+
+    def test_splits_must_agree(self):
+        data = make_dataset()
+        with pytest.raises(ValueError, match="same classes and image size"):
+            Dataset("toy", data.train, data.validation.resized(9), data.test, data.source)
+
+
+class TestSampling:
+    @pytest.mark.parametrize("size", [0, 1, 7, 50, 100])
+    def test_carve_divides_in_proportion(self, size):
+        labels = np.repeat([0, 1, 2], [60, 30, 10])
+        kept, carved = carve_rows(labels, size, seed=0)
+        assert len(carved) == size
+        assert sorted([*kept, *carved]) == list(range(100))
+        if size >= 3:
+            share = np.bincount(labels[carved], minlength=3)
+            assert share.min() >= 1
+            assert np.abs(share - size * np.array([0.6, 0.3, 0.1])).max() < 1.01
+
+    def test_carve_is_seeded(self):
+        labels = np.arange(100) % 2
+        draws = [carve_rows(labels, 20, seed)[1].tolist() for seed in (0, 0, 1)]
+        assert draws[0] == draws[1] != draws[2]
+
+    def test_groups_stay_together(self):
+        rng = np.random.default_rng(0)
+        labels, groups = rng.integers(0, 3, 200), rng.integers(0, 60, 200)
+        kept, carved = carve_rows(labels, 50, 0, groups)
+        assert not set(groups[kept]) & set(groups[carved])
+        assert 25 <= len(carved) <= 60
+
+    def test_carve_error(self):
+        with pytest.raises(ValueError, match="between 0 and 2"):
+            carve_rows(np.array([0, 1]), 3, 0)
+
+    def test_balanced_rows_takes_all_of_a_small_class(self):
+        rows = balanced_rows(np.array([0, 1, 1, 1, 0]), 3, np.random.default_rng(0))
+        assert rows.tolist() == [0, 1, 2, 3, 4]
+
+    def test_in_threads_keeps_order_and_raises(self):
+        assert in_threads(lambda x: x * x, range(100)) == [x * x for x in range(100)]
+        with pytest.raises(ZeroDivisionError):
+            in_threads(lambda x: 1 // x, [1, 0])

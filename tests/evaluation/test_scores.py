@@ -1,0 +1,92 @@
+"""Intervals: against SciPy's, and against the bootstrap."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tlhelpers.evaluation.scores import mean_interval, paired_difference, score, wilson_interval
+
+
+@pytest.mark.parametrize(
+    ("k", "n"), [(0, 1), (1, 1), (0, 20), (20, 20), (3, 7), (500, 1000), (986, 1000)]
+)
+def test_wilson_agrees_with_scipy(k, n):
+    expected = stats.binomtest(k, n).proportion_ci(0.95, method="wilson")
+    assert wilson_interval(k, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    wide = stats.binomtest(k, n).proportion_ci(0.99, method="wilson")
+    z = stats.norm.ppf(0.995)
+    assert wilson_interval(k, n, z) == pytest.approx((wide.low, wide.high), abs=1e-12)
+
+
+def test_wilson_covers_what_it_says():
+    rng = np.random.default_rng(0)
+    for share in (0.5, 0.9, 0.97):
+        ends = np.array([wilson_interval(k, 100) for k in range(101)])
+        drawn = ends[rng.binomial(100, share, 20_000)]
+        covered = ((drawn[:, 0] <= share) & (share <= drawn[:, 1])).mean()
+        assert 0.92 < covered < 0.98
+
+
+@pytest.mark.parametrize(("k", "n"), [(1, 0), (-1, 5), (6, 5)])
+def test_impossible_counts(k, n):
+    with pytest.raises(ValueError, match=f"Received: {k} of {n}"):
+        wilson_interval(k, n)
+
+
+def test_score():
+    labels = np.arange(200) % 4
+    predicted = np.where(np.arange(200) < 180, labels, (labels + 1) % 4)
+    found = score(predicted, labels)
+    assert (found.accuracy, found.n) == (0.9, 200)
+    assert (found.low, found.high) == wilson_interval(180, 200)
+    assert str(found) == "90.0% (85.1% to 93.4%, n = 200)"
+    with pytest.raises(ValueError, match=r"shapes \(3,\) and \(4,\)"):
+        score(np.zeros(3), np.zeros(4))
+    with pytest.raises(ValueError, match="n >= 1"):
+        score(np.zeros(0), np.zeros(0))
+
+
+def test_paired_difference_against_the_bootstrap():
+    rng = np.random.default_rng(0)
+    both = rng.random(600)
+    first, second = both < 0.80, (both < 0.78) | (rng.random(600) < 0.5)
+    found = paired_difference(first, second)
+    assert found.accuracy == pytest.approx(second.mean() - first.mean())
+    rows = rng.integers(0, 600, (4000, 600))
+    low, high = np.quantile((second[rows].mean(1) - first[rows].mean(1)), [0.025, 0.975])
+    assert found.low == pytest.approx(low, abs=0.006)
+    assert found.high == pytest.approx(high, abs=0.006)
+    # Two independent samples would leave the difference far less certain.
+    alone = [wilson_interval(int(right.sum()), 600) for right in (first, second)]
+    assert found.high - found.low < sum(high - low for low, high in alone)
+
+
+def test_paired_difference_has_a_sign():
+    worse, better = np.arange(100) < 60, np.arange(100) < 90
+    gain, loss = paired_difference(worse, better), paired_difference(better, worse)
+    assert gain.accuracy == pytest.approx(0.3)
+    assert gain.low > 0.15
+    assert (loss.accuracy, loss.low, loss.high) == pytest.approx(
+        (-gain.accuracy, -gain.high, -gain.low)
+    )
+    same = paired_difference(better, better)
+    assert same.accuracy == 0
+    assert -0.1 < same.low < 0 < same.high < 0.1
+
+
+def test_paired_difference_needs_pairs():
+    with pytest.raises(ValueError, match=r"shapes \(3,\) and \(4,\)"):
+        paired_difference(np.ones(3, bool), np.ones(4, bool))
+    with pytest.raises(ValueError, match=r"\(0,\)"):
+        paired_difference(np.ones(0, bool), np.ones(0, bool))
+
+
+def test_mean_interval_agrees_with_scipy():
+    values = np.random.default_rng(0).normal(0.8, 0.05, 5)
+    expected = stats.t.interval(0.95, 4, values.mean(), stats.sem(values))
+    mean, low, high = mean_interval(values)
+    assert mean == pytest.approx(values.mean())
+    assert (low, high) == pytest.approx(expected)
+    assert mean_interval(np.array([0.7])) == (0.7, 0.7, 0.7)
+    with pytest.raises(ValueError, match="at least one value"):
+        mean_interval(np.array([]))

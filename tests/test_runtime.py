@@ -1,0 +1,223 @@
+"""The environment: tiers, folders, devices, precision, seeds, and a quiet start."""
+
+import os
+import platform
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tlhelpers import runtime
+
+
+@pytest.fixture(autouse=True)
+def as_new(monkeypatch):
+    """Undo what setup chooses for the whole process."""
+    monkeypatch.setattr(runtime, "_chosen_tier", None)
+    monkeypatch.delenv("TLH_TIER", raising=False)
+    policy, calls = keras.config.dtype_policy(), []
+    monkeypatch.setattr(
+        tf.config.experimental, "enable_op_determinism", lambda: calls.append("deterministic")
+    )
+    yield calls
+    keras.config.set_dtype_policy(policy)
+
+
+class TestTier:
+    def test_embedded_unless_told(self, monkeypatch):
+        assert runtime.tier() == "embedded"
+        monkeypatch.setenv("TLH_TIER", "")
+        assert runtime.tier() == "embedded"
+        monkeypatch.setenv("TLH_TIER", "real")
+        assert runtime.tier() == "real"
+
+    def test_setup_comes_before_the_variable(self, monkeypatch, capsys):
+        monkeypatch.setenv("TLH_TIER", "real")
+        assert runtime.setup(tier="embedded").tier == "embedded"
+        assert runtime.tier() == "embedded"
+        assert runtime.setup().tier == "real"
+        assert runtime.tier() == "real"
+
+    def test_unknown(self, monkeypatch):
+        with pytest.raises(ValueError, match=r"'embedded'.*or 'real'.*Received: 'imaginary'"):
+            runtime.setup(tier="imaginary")
+        monkeypatch.setenv("TLH_TIER", "Real")
+        with pytest.raises(ValueError, match="Received: 'Real'"):
+            runtime.tier()
+        with pytest.raises(ValueError, match="Received: 'Real'"):
+            runtime.setup()
+
+
+class TestCacheFolder:
+    def test_is_made(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("TLH_CACHE", str(tmp_path / "a" / "b"))
+        assert runtime.cache_folder() == tmp_path / "a" / "b"
+        assert list((tmp_path / "a" / "b").iterdir()) == []
+
+    def test_home_is_expanded(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("USERPROFILE", str(tmp_path))
+        monkeypatch.setenv("TLH_CACHE", "~/kept")
+        assert runtime.cache_folder() == tmp_path / "kept"
+
+    def test_the_platforms_own(self, monkeypatch, tmp_path):
+        monkeypatch.delenv("TLH_CACHE")
+        monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / name))
+        assert runtime.cache_folder() == tmp_path / "tlhelpers"
+
+    def test_not_writable(self, monkeypatch, tmp_path):
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("TLH_CACHE", str(tmp_path / "file" / "cache"))
+        with pytest.raises(PermissionError, match=r"file.*Set TLH_CACHE"):
+            runtime.cache_folder()
+
+
+class TestSetup:
+    def test_one_line(self, capsys):
+        found = runtime.setup(seed=3)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines == [str(found)]
+        for part in ("embedded tier", "float32", "seed 3", f"keras {keras.__version__}"):
+            assert part in lines[0]
+        assert f"tensorflow {tf.__version__}" in lines[0]
+
+    def test_seeds(self, capsys):
+        drawn = []
+        for seed in (5, 5, 6):
+            runtime.setup(seed=seed)
+            drawn.append((random.random(), np.random.rand(), float(keras.random.uniform(()))))
+        assert drawn[0] == drawn[1]
+        assert all(a != b for a, b in zip(drawn[0], drawn[2], strict=True))
+
+    def test_determinism_where_it_costs_little(self, capsys, as_new, monkeypatch):
+        runtime.setup(deterministic=False)
+        assert as_new == []
+        monkeypatch.setattr(runtime, "has_gpu", lambda: False)
+        runtime.setup()
+        assert as_new == ["deterministic"]
+        monkeypatch.setattr(runtime, "has_gpu", lambda: True)
+        monkeypatch.setattr(runtime, "describe_device", lambda: ("a GPU", 6.0))
+        runtime.setup()
+        assert as_new == ["deterministic"]
+        runtime.setup(deterministic=True)
+        assert as_new == ["deterministic"] * 2
+
+    def test_precision_can_be_chosen(self, capsys):
+        assert runtime.setup(precision="mixed_bfloat16").precision == "mixed_bfloat16"
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        assert "mixed_bfloat16" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("capability", "policy"),
+        [
+            (0.0, "float32"),
+            (6.1, "float32"),
+            (7.0, "mixed_float16"),
+            (7.5, "mixed_float16"),
+            (8.0, "mixed_bfloat16"),
+            (9.0, "mixed_bfloat16"),
+        ],
+    )
+    def test_half_precision_only_where_it_is_fast(self, monkeypatch, capsys, capability, policy):
+        monkeypatch.setattr(runtime, "describe_device", lambda: ("a GPU", capability))
+        found = runtime.setup(deterministic=False)
+        assert found.precision == policy
+        assert found.device == "a GPU"
+
+    def test_memory_grows_on_every_gpu(self, monkeypatch, capsys):
+        grown = []
+        monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu 0", "gpu 1"])
+        monkeypatch.setattr(
+            tf.config.experimental, "set_memory_growth", lambda gpu, on: grown.append((gpu, on))
+        )
+        runtime._grow_gpu_memory()
+        assert grown == [("gpu 0", True), ("gpu 1", True)]
+
+    def test_too_late_for_memory_growth(self, monkeypatch):
+        def refuse(gpu, on):
+            raise RuntimeError("Physical devices cannot be modified after being initialized")
+
+        monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu 0"])
+        monkeypatch.setattr(tf.config.experimental, "set_memory_growth", refuse)
+        with pytest.raises(RuntimeError, match=r"Restart the kernel and call tl.setup\(\)"):
+            runtime.setup()
+
+    @pytest.mark.parametrize(("gpu", "chosen"), [(False, False), (True, "auto")])
+    def test_no_xla_on_a_cpu(self, monkeypatch, gpu, chosen):
+        monkeypatch.setattr(runtime, "has_gpu", lambda: gpu)
+        assert runtime.jit_compile() == chosen
+        assert runtime.steps_per_execution() == (8 if gpu else 1)
+
+
+def test_versions():
+    assert runtime.installed_version("keras") == keras.__version__
+    assert runtime.installed_version("no-such-package") is None
+
+
+class TestQuietStderr:
+    def test_holds_back(self, capfd):
+        with runtime.quiet_stderr():
+            os.write(2, b"noise from C++\n")
+        os.write(2, b"afterwards\n")
+        assert capfd.readouterr().err == "afterwards\n"
+
+    def test_shows_it_when_something_fails(self, capfd):
+        def fail():
+            with runtime.quiet_stderr():
+                os.write(2, b"the reason\n")
+                raise ImportError("it does not start")
+
+        with pytest.raises(ImportError, match="does not start"):
+            fail()
+        os.write(2, b"afterwards\n")
+        assert capfd.readouterr().err == "the reason\nafterwards\n"
+
+    def test_can_be_turned_off(self, capfd, monkeypatch):
+        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+        with runtime.quiet_stderr():
+            os.write(2, b"wanted\n")
+        assert capfd.readouterr().err == "wanted\n"
+
+
+def test_a_quiet_first_cell():
+    """In a process of its own, since TensorFlow speaks when it is first imported."""
+    script = (
+        "import tlhelpers as tl\ntl.setup(seed=1)\nimport tensorflow as tf\ntf.constant(1.0) + 1\n"
+    )
+    env = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("embedded tier · ")
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"), reason="oneDNN is for x86 processors"
+)
+@pytest.mark.parametrize(("chosen", "expected"), [(None, "True"), ("0", "False")])
+def test_one_dnn_is_on_unless_the_user_turned_it_off(chosen, expected):
+    """In a process of its own, since TensorFlow decides when it is first imported."""
+    script = (
+        "import tlhelpers\nimport tensorflow\n"
+        "from tensorflow.python.framework.test_util import IsMklEnabled\nprint(IsMklEnabled())\n"
+    )
+    env = {key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"}
+    if chosen is not None:
+        env["TF_ENABLE_ONEDNN_OPTS"] = chosen
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [expected]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_a_new_process_does_not_inherit_its_parents_peak_of_memory():
+    held = np.ones(400 * 2**20, np.uint8)
+    source = "from tlhelpers.runtime import peak_memory_gibibytes as peak; print(peak())"
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
+    assert 0 < float(done.stdout) < 0.35 < held.nbytes / 2**30

@@ -1,0 +1,294 @@
+"""Transfer: what is frozen stays, what is tuned moves, and the same seed gives the same run."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from toys import random_split, small_backbone, striped_data
+
+from tlhelpers import load_backbone
+from tlhelpers.data.augmentation import Augmentation
+from tlhelpers.transfer import features, methods, recipes
+from tlhelpers.transfer.methods import feature_transfer, from_scratch, model_transfer
+from tlhelpers.transfer.recipes import Training
+
+QUICK = Training(
+    epochs=2, batch_size=8, learning_rate=1e-2, backbone_rate=0.5, dropout=0.2, views=1
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def seeded():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="module")
+def base():
+    return small_backbone(cut="block2_pool")
+
+
+@pytest.fixture(scope="module")
+def data():
+    return striped_data()
+
+
+@pytest.fixture(scope="module")
+def probe(base, data):
+    return feature_transfer(base, data)
+
+
+@pytest.fixture(scope="module")
+def tuned(base, data, probe):
+    return model_transfer(base, data, start=probe, unfreeze_from="block2_pool", recipe=QUICK)
+
+
+class Count(keras.callbacks.Callback):
+    """Count the epochs."""
+
+    epochs = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs += 1
+
+
+@pytest.fixture(scope="module")
+def counted():
+    return Count()
+
+
+@pytest.fixture(scope="module")
+def scratch(base, data, counted):
+    return from_scratch(base, data, recipe=QUICK, callbacks=[counted])
+
+
+def weights_of(backbone, block):
+    return [
+        array
+        for layer in backbone.model.layers
+        if layer.name.startswith(block)
+        for array in layer.get_weights()
+    ]
+
+
+def same(first, second):
+    return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def moved(first, second):
+    """Tell for each block whether all of its weights have changed."""
+    return [
+        not any(
+            np.array_equal(a, b)
+            for a, b in zip(weights_of(first, block), weights_of(second, block), strict=True)
+        )
+        for block in ("block1", "block2")
+    ]
+
+
+class TestFeatureTransfer:
+    def test_the_model_gives_what_the_cached_features_give(self, probe, data):
+        assert probe.name == "frozen"
+        for split in ("train", "validation", "test"):
+            found = np.asarray(probe.model(getattr(data, split).images))
+            np.testing.assert_allclose(probe.probabilities(split), found, atol=1e-5)
+
+    def test_what_random_features_can_tell(self, probe, data):
+        assert probe.right("train").mean() > 0.8
+        assert probe.test.n == len(data.test)
+        assert probe.test.accuracy == pytest.approx(probe.right("test").mean())
+        assert probe.history == {}
+
+    def test_config(self, probe, base):
+        assert probe.config["method"] == "feature_transfer"
+        assert probe.config["backbone"] == "vgg16_mini"
+        assert probe.config["last_stage"] == "block2_pool"
+        assert probe.config["n_train"] == 16
+        assert probe.config["chosen_on"] == "cross-validation"
+        assert probe.grid == probe.config["grid"] == recipes.feature_grid(8, 32) == 8
+        assert probe.config["trained_parameters"] == 64 * 32 * 2 + 2
+        assert probe.base is base
+
+    def test_a_chosen_grid(self, base, data):
+        run = feature_transfer(base, data, grid=2)
+        assert run.grid == 2
+        assert run.model.get_layer("head").kernel.shape == (4 * 32, 2)
+        found = np.asarray(run.model(data.test.images))
+        np.testing.assert_allclose(run.probabilities(), found, atol=1e-5)
+
+    def test_a_second_run_reads_the_cache(self, base, data, probe, monkeypatch):
+        probe.probabilities()
+        monkeypatch.setattr(features, "_compute", lambda *_: pytest.fail("computed again"))
+        again = feature_transfer(base, data)
+        np.testing.assert_array_equal(again.probabilities(), probe.probabilities())
+
+    def test_a_class_without_images(self, base, data):
+        one_class = replace(data, train=data.train.take(data.train.labels == 0))
+        with pytest.raises(ValueError, match="none of class 1"):
+            feature_transfer(base, one_class)
+
+
+class TestModelTransfer:
+    def test_frozen_stages_stay_and_tuned_ones_move(self, base, tuned):
+        assert moved(base, tuned.base) == [False, True]
+        assert same(weights_of(base, "block1"), weights_of(tuned.base, "block1"))
+        assert base.weights_digest() == small_backbone(cut="block2_pool").weights_digest()
+        assert tuned.name == "tuned"
+        assert tuned.config["unfreeze_from"] == "block2_pool"
+        assert tuned.config["frozen_stages_computed_once"] is True
+
+    def test_the_model_is_the_tuned_one(self, tuned, data):
+        head = tuned.model.get_layer("head")
+        maps = np.asarray(tuned.base.on_raw_images()(data.test.images))
+        logits = maps.reshape(len(maps), -1) @ head.kernel.numpy() + head.bias.numpy()
+        expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(tuned.probabilities(), expected, atol=1e-5)
+
+    def test_history_and_parameters(self, tuned, base, probe):
+        assert set(tuned.history) == {"loss", "accuracy"}
+        assert len(tuned.history["loss"]) == tuned.config["epochs"] == 2
+        let_loose = weights_of(base, "block2")
+        expected = sum(array.size for array in let_loose) + probe.config["trained_parameters"]
+        assert tuned.config["trained_parameters"] == expected
+
+    def test_the_seed_decides_the_run(self, base, data, probe, tuned):
+        keras.utils.set_random_seed(99)
+        again, other = (
+            model_transfer(
+                base, data, start=probe, unfreeze_from="block2_pool", recipe=QUICK, seed=seed
+            )
+            for seed in (0, 1)
+        )
+        assert again.history == tuned.history != other.history
+        np.testing.assert_array_equal(again.probabilities(), tuned.probabilities())
+
+    def test_it_begins_with_the_fitted_head(self, base, data, probe):
+        still = Training(1, 8, learning_rate=0.0, views=0)
+        run = model_transfer(base, data, start=probe, unfreeze_from="block2_pool", recipe=still)
+        np.testing.assert_allclose(run.probabilities(), probe.probabilities(), atol=1e-5)
+        assert run.base.weights_digest() == base.weights_digest()
+
+    def test_a_run_can_be_tuned_further(self, base, data, tuned):
+        """What was frozen in the first tuning can be let loose in the second."""
+        before = tuned.base.weights_digest()
+        further = model_transfer(
+            tuned.base, data, start=tuned, unfreeze_from="block1_pool", recipe=QUICK
+        )
+        assert moved(tuned.base, further.base) == [True, True]
+        assert tuned.base.weights_digest() == before
+        # With no stage frozen, there is nothing to compute once.
+        assert further.config["frozen_stages_computed_once"] is False
+
+    def test_maps_too_large_to_keep(self, base, data, probe, monkeypatch):
+        """Kept maps are rounded to half precision, and otherwise change nothing."""
+        recipe = Training(1, 8, 1e-3, backbone_rate=0.1, views=0)
+        runs = []
+        for limit in (2_000_000_000, 0):
+            monkeypatch.setattr(methods, "CACHE_LIMIT_BYTES", limit)
+            runs.append(
+                model_transfer(base, data, start=probe, unfreeze_from="block2_pool", recipe=recipe)
+            )
+        assert [run.config["frozen_stages_computed_once"] for run in runs] == [True, False]
+        assert moved(base, runs[1].base) == [False, True]
+        np.testing.assert_allclose(runs[0].probabilities(), runs[1].probabilities(), atol=0.01)
+        assert runs[0].history["loss"] == pytest.approx(runs[1].history["loss"], abs=2e-3)
+
+    def test_rates_fall_towards_the_input(self, base):
+        factors = methods._stage_factors(base, Training(1, 8, 1e-3, 0.1, 0.5))
+        found = {path.split("_")[0]: factor for path, factor in factors.items()}
+        assert found == {f"block{i}": pytest.approx(0.1 * 0.5 ** (2 - i)) for i in (1, 2)}
+        assert set(factors) == {variable.path for variable in base.model.trainable_variables}
+
+    def test_features_of_any_scale_keep_their_fitted_head(self, data):
+        """VGG16's features vary by hundreds; steps made for 1 would undo the head at once."""
+        recipe = Training(3, 8, 1e-3, backbone_rate=0.0, views=0)
+        spreads, changes = [], []
+        for scale in (1, 1000):
+            base = small_backbone(cut="block2_pool")
+            last = base.model.layers[-2]
+            last.set_weights([scale * array for array in last.get_weights()])
+            start = feature_transfer(base, data)
+            run = model_transfer(
+                base, data, start=start, unfreeze_from="block2_pool", recipe=recipe
+            )
+            fitted, kernel = (r.model.get_layer("head").kernel.numpy() for r in (start, run))
+            spreads.append(run.config["feature_spread"])
+            changes.append(np.linalg.norm(kernel - fitted) / np.linalg.norm(fitted))
+        assert spreads[1] == pytest.approx(1000 * spreads[0], rel=1e-3)
+        assert 0 < changes[1] < 5 * changes[0]
+
+    def test_start_must_fit(self, base, data, probe):
+        with pytest.raises(ValueError, match=r"vgg16_mini up to block1_pool\. Received: one on"):
+            model_transfer(base.cut("block1_pool"), data, start=probe)
+        with pytest.raises(ValueError, match="Received: 'block9'"):
+            model_transfer(base, data, start=probe, unfreeze_from="block9", recipe=QUICK)
+        splits = {name: random_split(6, name=name) for name in ("train", "validation", "test")}
+        with pytest.raises(ValueError, match=r"same classes, cat, dog\..*lying, standing; leave"):
+            model_transfer(base, replace(data, **splits), start=probe, recipe=QUICK)
+
+
+def test_batch_normalization_is_left_alone(data):
+    base = load_backbone("mobilenet_v2", 64, weights=None, cut="block_2")
+    rng = np.random.default_rng(0)
+    for layer in base.model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_mean.assign(rng.normal(size=layer.moving_mean.shape) * 0.1)
+    recipe = Training(1, 8, 1e-2, backbone_rate=1.0, views=0)
+    run = model_transfer(base, data, unfreeze_from="block_2", recipe=recipe)
+    pairs = [
+        (a, not same(a.get_weights(), b.get_weights()))
+        for a, b in zip(base.model.layers, run.base.model.layers, strict=True)
+        if a.weights
+    ]
+    norms = [has_moved for a, has_moved in pairs if isinstance(a, keras.layers.BatchNormalization)]
+    others = [
+        has_moved for a, has_moved in pairs if not isinstance(a, keras.layers.BatchNormalization)
+    ]
+    assert len(norms) > 5
+    assert not any(norms)
+    # In MobileNetV2, the first stage named here is the only one, so all of it is trained.
+    assert all(others)
+
+
+class TestFromScratch:
+    def test_the_base_is_left_alone(self, base, scratch):
+        assert base.weights_digest() == small_backbone(cut="block2_pool").weights_digest()
+        assert scratch.base.weights == "random"
+        assert moved(base, scratch.base) == [True, True]
+
+    def test_run(self, scratch, base, counted):
+        assert scratch.name == "scratch"
+        assert len(scratch.history["loss"]) == counted.epochs == 2
+        assert scratch.config["trained_parameters"] == base.model.count_params() + 32 * 2 + 2
+        assert scratch.probabilities("validation").shape == (6, 2)
+        np.testing.assert_allclose(scratch.probabilities().sum(axis=1), 1, atol=1e-5)
+
+    def test_only_architecture_and_seed_decide_the_run(self, base, data, scratch):
+        keras.utils.set_random_seed(99)
+        again = from_scratch(base.with_random_weights(seed=5), data, recipe=QUICK)
+        assert again.history == scratch.history
+        np.testing.assert_array_equal(again.probabilities(), scratch.probabilities())
+
+    def test_augmentation_is_drawn_anew_in_each_epoch(self, base, data, monkeypatch):
+        seen = []
+        apply = Augmentation.apply
+
+        def watch(self, image, rng):
+            view = apply(self, image, rng)
+            seen.append(view.tobytes())
+            return view
+
+        monkeypatch.setattr(Augmentation, "apply", watch)
+        shallow = base.cut("block1_pool")
+        from_scratch(shallow, data, recipe=Training(2, 8, 1e-3, views=None))
+        # Keras reads two batches more, before it starts.
+        assert len(set(seen[-32:])) == 32
+        seen.clear()
+        from_scratch(shallow, data, recipe=Training(1, 8, 1e-3, views=0))
+        assert seen == []
+
+
+def test_the_shipped_weights_transfer(data):
+    run = feature_transfer(load_backbone("vgg16_mini", 32), data.few(4))
+    assert run.config["weights"] == "vgg16_mini.npz"
+    assert run.test.n == len(data.test)

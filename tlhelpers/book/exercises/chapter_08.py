@@ -1,0 +1,61 @@
+"""Chapter 8: an interval, a paired test, a temperature, and the strength of weight decay."""
+
+from tlhelpers.book.exercises.judging import Exercise, near, number, scores_by_stage
+
+EXERCISES: dict[str, Exercise] = {
+    # wilson_interval(45, 50)[0]
+    "08-1": Exercise(
+        read=number,
+        right=near(0.786398, 5e-3),
+        praise="right: about eleven points below the score, and seven above it: it is lopsided.",
+        hint="Wilson's interval for 45 successes in 50 trials has two ends; give the lower, 0 to 1.",
+        mistakes=(
+            (near(0.956524, 3e-3), "That is where it ends."),
+            (
+                near(0.816846, 5e-3),
+                "That is p − 1.96 √(p(1 − p)/n), which is too narrow near 1; take Wilson's.",
+            ),
+            (near(78.6398, 5e-3), "As a share, 0 to 1, please."),
+        ),
+    ),
+    # binomtest(30, 44).pvalue
+    "08-2": Exercise(
+        read=number,
+        right=near(0.022645, 0.03),
+        praise="right: the other 956 pictures say nothing about which model is better.",
+        hint="Only disagreements count. If the models are equally good, each of them is a coin toss.",
+        mistakes=(
+            (near(0.011323, 0.03), "That is one-sided: 14 to 30 would have been as surprising."),
+            (near(0.016, 1e-3), "That is the difference in accuracy, not its p-value."),
+            (
+                lambda p: 0.014 <= p <= 0.0162 or 0.0230 < p <= 0.0245,
+                "That is the chi-squared approximation; the exact test is a binomial one.",
+            ),
+        ),
+    ),
+    # softmax of (2, 0, 0)
+    "08-3": Exercise(
+        read=number,
+        right=near(0.786986, 3e-3),
+        praise="right: it was surer than 96 % before, and its answer is the same.",
+        hint="Divide the logits by T, then take the softmax; give the largest probability.",
+        mistakes=(
+            (near(0.964664, 3e-3), "That is without the temperature."),
+            (near(0.999329, 5e-4), "The logits are divided by T, not multiplied."),
+            (near(0.482332, 3e-3), "The logits are divided by T, not the probability."),
+        ),
+    ),
+    "08-4": Exercise(
+        read=scores_by_stage,
+        right=lambda s: len(s) >= 3 and len(set(s.values())) > 1,
+        praise="these look measured. Are the differences larger than those of another order?",
+        hint="Call fine_tune(0, pull=…, towards=zero) for each strength, and accuracy on its result.",
+        mistakes=(
+            (lambda s: len(s) < 3, "One entry for each of the three strengths, please."),
+            (
+                lambda s: len(set(s.values())) == 1,
+                "All are the same: does each run have a strength of its own, and towards=zero?",
+            ),
+        ),
+    ),
+}

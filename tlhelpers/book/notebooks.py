@@ -1,0 +1,389 @@
+"""Find and execute the book's chapters.
+
+:func:`execute` is behind ``make book``, ``make outputs`` and ``tlhelpers run``, so a
+chapter behaves the same however it is started.
+
+Example:
+    >>> import tlhelpers.book.notebooks as chapters
+    >>> [path.stem for path in chapters.find_chapters("book")]  # doctest: +SKIP
+    ['05_cats_dogs_vgg16']
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from tlhelpers.runtime import high_water_mark
+
+if TYPE_CHECKING:
+    import nbformat
+
+KERNEL_ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # read when TensorFlow's library loads: too late inside a cell
+    "PYTHONHASHSEED": "0",
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else the debugger writes a notice to stderr
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # figures become outputs
+    "TLH_LIVE": "0",  # nobody watches: curves once, and figures to explore as a page
+}
+
+
+class ChapterError(RuntimeError):
+    """A chapter did not run to its end; the message names the chapter and the cell."""
+
+
+@dataclass(frozen=True)
+class ExecutedChapter:
+    """What executing one chapter produced.
+
+    Attributes:
+        name: File name without its suffix, for example ``"05_cats_dogs_vgg16"``.
+        path: The executed notebook.
+        seconds: Wall-clock seconds, the kernel's start included.
+        peak_memory_mb: Largest resident memory of the kernel, in MiB (on Linux the true peak;
+            elsewhere the largest value seen between cells).
+        slowest_cell: Position in the notebook (from 0) of the cell that took longest.
+        slowest_cell_seconds: Wall-clock seconds of that cell.
+    """
+
+    name: str
+    path: Path
+    seconds: float
+    peak_memory_mb: float
+    slowest_cell: int
+    slowest_cell_seconds: float
+
+
+def execute(
+    notebook: str | Path,
+    out: str | Path,
+    *,
+    cwd: str | Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: int = 1800,
+    progress: bool = True,
+) -> ExecutedChapter:
+    """Run every cell of a notebook in a fresh kernel and write the result to another file.
+
+    The kernel runs in the Python that calls this function, whatever kernels are installed.
+    The result is also written when a cell fails, so that the failure can be looked at.
+
+    Args:
+        notebook: The notebook to execute. It is not changed.
+        out: Where the executed notebook goes; its folder is made when missing.
+        cwd: Folder the cells run in. Defaults to the notebook's own folder.
+        env: Environment variables for the kernel, added to the current ones. Defaults to none.
+        timeout: Seconds allowed for one cell. Defaults to 1800.
+        progress: Show a bar that counts cells, when standard error is a terminal.
+            Defaults to True.
+
+    Returns:
+        Where the result is, and what it cost.
+
+    Raises:
+        ChapterError: When a cell raises or runs past ``timeout``, or the kernel dies.
+        ValueError: When ``out`` is the notebook itself.
+        ModuleNotFoundError: When nbclient or ipykernel is not installed.
+
+    Example:
+        >>> done = execute("book/05_cats_dogs_vgg16.ipynb", "results/05.ipynb")  # doctest: +SKIP
+        >>> done.path.name  # doctest: +SKIP
+        '05.ipynb'
+    """
+    notebook, out = Path(notebook), Path(out)
+    jupyter_client, nbclient, nbformat = _notebook_tools()
+    if not notebook.is_file():
+        raise FileNotFoundError(f"There is no notebook at {notebook}.")
+    if out.resolve() == notebook.resolve():
+        raise ValueError(f"out must differ from the notebook it is made from. Received: {out}.")
+
+    document = nbformat.read(notebook, as_version=4)
+    for cell in document.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    code_cells = [index for index, cell in enumerate(document.cells) if cell.cell_type == "code"]
+    watch = _Watch()
+    manager = jupyter_client.AsyncKernelManager(kernel_name="python3")
+    manager.kernel_spec.argv = [sys.executable, "-m", "ipykernel_launcher", "--log-level=CRITICAL"]
+    manager.kernel_spec.argv += ["-f", "{connection_file}"]
+    bar = tqdm(
+        total=len(code_cells), desc=notebook.stem, unit="cell", disable=None if progress else True
+    )
+    client = nbclient.NotebookClient(
+        document,
+        km=manager,
+        timeout=timeout,
+        record_timing=False,
+        resources={"metadata": {"path": str(cwd or notebook.parent)}},
+        on_cell_start=watch.start,
+        on_cell_executed=lambda **event: watch.finish(manager, bar, **event),
+    )
+    started = time.perf_counter()
+    with bar:
+        try:
+            client.execute(
+                cleanup_kc=True,
+                env={**os.environ, **KERNEL_ENVIRONMENT, **(env or {})},
+            )
+        except (
+            nbclient.exceptions.CellExecutionError,
+            nbclient.exceptions.CellTimeoutError,
+            nbclient.exceptions.DeadKernelError,
+        ) as error:
+            _write(document, out)
+            raise ChapterError(
+                _failure(notebook.name, document, code_cells, watch.cell, error, timeout, out)
+            ) from error
+        except AssertionError as error:
+            if client.km is None:  # nbclient stops the kernel on Ctrl-C, then stumbles over that
+                raise KeyboardInterrupt from error
+            raise
+    _write(document, out)
+    slowest = max(watch.seconds, key=lambda cell: watch.seconds[cell], default=0)
+    return ExecutedChapter(
+        name=notebook.stem,
+        path=out,
+        seconds=time.perf_counter() - started,
+        peak_memory_mb=watch.peak_memory_mb,
+        slowest_cell=slowest,
+        slowest_cell_seconds=watch.seconds.get(slowest, 0.0),
+    )
+
+
+class _Watch:
+    """Collects, cell by cell, which cell runs, how long it took and the kernel's memory."""
+
+    def __init__(self) -> None:
+        self.cell = -1
+        self.seconds: dict[int, float] = {}
+        self.peak_memory_mb = 0.0
+        self._started = 0.0
+
+    def start(self, *, cell: Any, cell_index: int) -> None:
+        """Note that a cell starts."""
+        self.cell, self._started = cell_index, time.perf_counter()
+
+    def finish(self, manager: Any, bar: tqdm, *, cell_index: int, **_: Any) -> None:
+        """Note that a cell has ended."""
+        self.seconds[cell_index] = time.perf_counter() - self._started
+        self.peak_memory_mb = max(self.peak_memory_mb, _resident_mb(manager.provisioner.pid))
+        bar.update()
+
+
+def _resident_mb(pid: int) -> float:
+    """Return the peak resident memory of a process in MiB (the present one where no peak is kept)."""
+    if Path("/proc/self/status").exists():
+        return 1024 * (high_water_mark(pid) or 0.0)  # a kernel that has ended has none
+    import psutil
+
+    return float(psutil.Process(pid).memory_info().rss) / 2**20
+
+
+def _notebook_tools() -> tuple[Any, Any, Any]:
+    """Import what executes notebooks, or say how to install it."""
+    try:
+        import ipykernel  # noqa: F401  (the kernel itself)
+        import jupyter_client
+        import nbclient
+        import nbformat
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"Executing a chapter needs the package {error.name!r}, which is not installed. "
+            'Install what the book needs with: pip install "tlhelpers[book]"',
+            name=error.name,
+        ) from error
+    return jupyter_client, nbclient, nbformat
+
+
+def _write(document: "nbformat.NotebookNode", out: Path) -> None:
+    """Write a notebook whole or not at all."""
+    import nbformat
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f".{out.name}.{os.getpid()}")
+    nbformat.write(document, part)
+    os.replace(part, out)
+
+
+def _failure(
+    name: str,
+    document: "nbformat.NotebookNode",
+    code_cells: list[int],
+    index: int,
+    error: Exception,
+    timeout: int,
+    out: Path,
+) -> str:
+    """Say which chapter and cell failed, and why, in a few lines."""
+    if index not in code_cells:
+        return f"{name}: the kernel stopped before the first cell ran ({error})."
+    reason = type(error).__name__
+    if reason == "CellExecutionError":
+        reason = f"{getattr(error, 'ename', '')}: {getattr(error, 'evalue', '')}"
+    elif reason == "CellTimeoutError":
+        reason = f"it was still running after {timeout} seconds"
+    elif reason == "DeadKernelError":
+        reason = "the kernel stopped (out of memory, or interrupted)"
+    source = document.cells[index].source.strip().splitlines()
+    shown = "\n".join(f"    {line}" for line in source[:8])
+    more = "\n    ..." if len(source) > 8 else ""
+    return (
+        f"{name}: cell {index + 1} of {len(document.cells)} "
+        f"(code cell {code_cells.index(index) + 1} of {len(code_cells)}) failed: {reason}\n"
+        f"{shown}{more}\n  The notebook up to this cell, with the traceback, is {out}"
+    )
+
+
+MARKER = ".executed-copy"
+"""A file in every folder that :func:`execute_book` made: only those are ever replaced."""
+
+__all__ = ["ChapterError", "ExecutedChapter", "execute", "execute_book", "find_chapters", "main"]
+
+
+def find_chapters(book: str | Path, names: Sequence[str] = ()) -> list[Path]:
+    """Return the book's notebooks in reading order.
+
+    Args:
+        book: Folder that holds the notebooks.
+        names: Only chapters whose file name starts with one of these, such as ``"05"``.
+            Defaults to all.
+
+    Returns:
+        Paths of the notebooks, sorted by name.
+
+    Raises:
+        FileNotFoundError: When a name matches no notebook.
+    """
+    found = sorted(Path(book).glob("*.ipynb"))
+    for name in names:
+        if not any(path.name.startswith(name) for path in found):
+            raise FileNotFoundError(
+                f"No chapter in {book} starts with {name!r}. "
+                f"Chapters: {', '.join(path.stem for path in found) or 'none'}."
+            )
+    return [path for path in found if not names or path.name.startswith(tuple(names))]
+
+
+def execute_book(
+    book: str | Path, to: str | Path, names: Sequence[str] = ()
+) -> list[ExecutedChapter]:
+    """Copy a book's folder and execute the chapters of the copy.
+
+    The book itself is only read. In the copy, ``costs.json`` records seconds and memory of each
+    chapter. The copy is written beside its place and moved there when it is whole.
+
+    Args:
+        book: Folder that holds the notebooks.
+        to: Folder for the copy. It must not exist, be empty, or be an earlier copy, which is
+            replaced.
+        names: Only these chapters, as in :func:`find_chapters`; the others keep their stored
+            outputs. Defaults to all.
+
+    Returns:
+        One entry per executed chapter, in reading order.
+
+    Raises:
+        ValueError: When ``to`` is no folder that this function may replace.
+        ChapterError: When a chapter does not run to its end.
+    """
+    book = Path(book)
+    to = _check_target(book, Path(to))
+    chapters = find_chapters(book, names)
+    _copy_book(book, to)
+    done = []
+    for chapter in chapters:
+        done.append(execute(chapter, to / chapter.name, cwd=to))
+        print(_line(done[-1]), flush=True)
+    costs = {
+        entry.name: {
+            "seconds": round(entry.seconds, 1),
+            "peak_memory_mb": round(entry.peak_memory_mb),
+        }
+        for entry in done
+    }
+    (to / "costs.json").write_text(json.dumps(costs, indent=2) + "\n", encoding="utf-8")
+    return done
+
+
+def _check_target(book: Path, to: Path) -> Path:
+    """Return the folder for the copy, links resolved, if nothing but an earlier copy is lost there."""
+    if not book.is_dir():
+        raise ValueError(f"The book must be a folder with notebooks. Received: {book}.")
+    source, target = book.resolve(), to.resolve()
+    if target == source or target in source.parents or source in target.parents:
+        raise ValueError(
+            f"The copy must lie outside the book's folder, and not hold it. Received: {to} for the "
+            f"book in {book}. Name another folder, such as _build/book."
+        )
+    if target.exists() and not target.is_dir():
+        raise ValueError(f"The copy's place must be a folder. Received: {to}, which is a file.")
+    if target.is_dir() and not (target / MARKER).is_file() and any(target.iterdir()):
+        raise ValueError(
+            f"Only an earlier copy of a book is replaced. Received: {to}, which holds other files; "
+            "nothing was changed. Name a folder that does not exist yet, such as _build/book."
+        )
+    return target
+
+
+def _copy_book(book: Path, to: Path) -> None:
+    """Put a copy of the book in place of an earlier one, once it is whole."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}-") as beside:
+        whole, earlier = Path(beside) / "new", Path(beside) / "earlier"
+        shutil.copytree(book, whole, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "_build"))
+        (whole / MARKER).write_text(
+            "Made by tlhelpers from a book's folder; replaced when made anew.\n"
+        )
+        if to.exists():
+            to.rename(earlier)
+        whole.rename(to)
+
+
+def _line(done: ExecutedChapter) -> str:
+    """Describe an executed chapter in one line."""
+    return (
+        f"{done.name}: {done.seconds:.0f} s, {done.peak_memory_mb / 1024:.1f} GiB "
+        f"(slowest: cell {done.slowest_cell + 1}, {done.slowest_cell_seconds:.0f} s)"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Execute a copy of a book from the command line; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tlhelpers.book.notebooks",
+        description="Copy a book and execute its chapters.",
+    )
+    parser.add_argument("book", type=Path, help="folder with the chapters")
+    parser.add_argument("names", nargs="*", help="only these chapters, such as 05 (default: all)")
+    parser.add_argument("--to", type=Path, required=True, help="folder for the executed copy")
+    options = parser.parse_args(arguments)
+    try:
+        done = execute_book(options.book, options.to, options.names)
+    except (ChapterError, OSError, ValueError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted: the book in its folder is as it was.", file=sys.stderr)
+        return 130
+    total = len(find_chapters(options.book))
+    seconds = sum(entry.seconds for entry in done)
+    print(f"Executed {len(done)} of {total} chapters in {seconds:.0f} s.", end=" ")
+    if len(done) < total:
+        print("The others show their stored outputs.")
+    else:
+        slowest = sorted(done, key=lambda entry: -entry.seconds)[:5]
+        print("Slowest:", ", ".join(f"{entry.name} {entry.seconds:.0f} s" for entry in slowest))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

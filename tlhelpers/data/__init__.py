@@ -1,0 +1,1 @@
+"""Images and labels: splits, folders, data sets, augmentation and downloads."""

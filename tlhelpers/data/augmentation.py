@@ -1,0 +1,163 @@
+"""Augmented views of a split: drawn once from a seed, so that their features can be cached."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageEnhance
+
+if TYPE_CHECKING:
+    from tlhelpers.data.splits import Split
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a view may differ from its photograph: changes that leave the label as it is.
+
+    Attributes:
+        flip: Whether to mirror left and right in half of the views. Defaults to True; digits and
+            letters want False.
+        rotate: Largest rotation in degrees. Defaults to 10.
+        zoom: Largest relative change of scale. Defaults to 0.15.
+        shift: Largest shift as a share of the width. Defaults to 0.1.
+        brightness: Largest relative change of brightness and of contrast. Defaults to 0.2.
+
+    Raises:
+        ValueError: If an amount is negative, or a relative one is not below 1.
+    """
+
+    flip: bool = True
+    rotate: float = 10.0
+    zoom: float = 0.15
+    shift: float = 0.1
+    brightness: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Check the amounts."""
+        if self.rotate < 0 or not all(
+            0 <= amount < 1 for amount in (self.zoom, self.shift, self.brightness)
+        ):
+            raise ValueError(
+                "rotate must be at least 0 degrees; zoom, shift and brightness lie between 0 and "
+                f"1. Received: {self}."
+            )
+
+    def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draw one view.
+
+        Args:
+            image: uint8 ``[h, w, 3]``.
+            rng: Source of the random choices.
+
+        Returns:
+            uint8 ``[h, w, 3]``. What was outside the picture repeats the nearest edge.
+
+        Example:
+            >>> image = np.zeros((8, 8, 3), np.uint8)
+            >>> Augmentation().apply(image, np.random.default_rng(0)).shape
+            (8, 8, 3)
+        """
+        height, width = image.shape[:2]
+        turn, scale_up, right, down, light, contrast = rng.uniform(-1, 1, 6)
+        mirrored = self.flip and rng.random() < 0.5
+        # Half a diagonal, scaled and shifted: the farthest from the middle that a view looks.
+        reach = np.hypot(height, width) / 2 / (1 - self.zoom) + self.shift * max(height, width)
+        margin = int(np.ceil(reach - min(height, width) / 2)) + 1
+        padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+        angle, scale = np.deg2rad(turn * self.rotate), 1 + scale_up * self.zoom
+        # Pillow asks for the inverse map: where each pixel of the view comes from.
+        cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+        if mirrored:
+            cos_x, sin_x = -cos, -sin
+        else:
+            cos_x, sin_x = cos, sin
+        # To Pillow a pixel is a square, whose middle is half a pixel from its corner.
+        centre_x, centre_y = width / 2, height / 2
+        from_x = centre_x + margin - right * self.shift * width
+        from_y = centre_y + margin - down * self.shift * height
+        matrix = (
+            cos_x,
+            sin,
+            from_x - cos_x * centre_x - sin * centre_y,
+            -sin_x,
+            cos,
+            from_y + sin_x * centre_x - cos * centre_y,
+        )
+        view = Image.fromarray(padded).transform(
+            (width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
+        )
+        view = ImageEnhance.Brightness(view).enhance(1 + light * self.brightness)
+        view = ImageEnhance.Contrast(view).enhance(1 + contrast * self.brightness)
+        return np.asarray(view)
+
+
+class AugmentedViews:
+    """Several augmented views of each image of a split, as images features can be extracted from.
+
+    View ``v`` of image ``i`` is row ``v * len(split) + i``. It is drawn from the image's digest, the
+    view's number and the seed, so it is the same in every subset and every session.
+
+    Attributes:
+        split: The split.
+        views: Views of each image.
+        augmentation: How far they may differ from it.
+        seed: Seed of the random choices.
+        labels: int64 ``[views * len(split)]``.
+    """
+
+    def __init__(
+        self, split: "Split", views: int, augmentation: Augmentation | None = None, seed: int = 0
+    ) -> None:
+        """Prepare the views; none is drawn before it is loaded.
+
+        Args:
+            split: The split.
+            views: Views of each image, at least 1.
+            augmentation: How far they may differ. Defaults to ``Augmentation()``.
+            seed: Seed of the random choices. Defaults to 0.
+
+        Raises:
+            ValueError: If ``views`` is smaller than 1.
+        """
+        if views < 1:
+            raise ValueError(f"views must be at least 1. Received: {views}.")
+        self.split = split
+        self.views = views
+        self.augmentation = augmentation or Augmentation()
+        self.seed = seed
+        self.labels = np.tile(split.labels, views)
+
+    def __len__(self) -> int:
+        """Return the number of views of all images."""
+        return self.views * len(self.split)
+
+    def load(self, rows: Sequence[int] | np.ndarray, image_size: int) -> np.ndarray:
+        """Draw some of the views.
+
+        Args:
+            rows: Rows of the views.
+            image_size: Width and height in pixels.
+
+        Returns:
+            uint8 ``[k, image_size, image_size, 3]``.
+        """
+        digests = self.split.digests()
+        images = self.split.load([row % len(self.split) for row in rows], image_size)
+        views = [
+            self.augmentation.apply(image, np.random.default_rng(list(self._key(row, digests))))
+            for image, row in zip(images, rows, strict=True)
+        ]
+        return np.stack(views)
+
+    def digests(self) -> list[bytes]:
+        """Return a SHA-256 of what each view is drawn from."""
+        digests = self.split.digests()
+        return [self._key(row, digests) for row in range(len(self))]
+
+    def _key(self, row: int, digests: list[bytes]) -> bytes:
+        """Hash everything that decides one view."""
+        view, image = divmod(int(row), len(self.split))
+        drawn_by = f"{self.augmentation}, view {view}, seed {self.seed}".encode()
+        return hashlib.sha256(digests[image] + drawn_by).digest()

@@ -1,0 +1,388 @@
+"""The book's data sets: one name, one shape, two tiers."""
+
+import functools
+import hashlib
+import inspect
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from tlhelpers.data.downloads import (
+    CIFAR10_ADDRESS,
+    CIFAR10_CLASSES,
+    FILES,
+    digest_of,
+    fetch,
+    load_by_keras,
+    mirror,
+    unpack,
+)
+from tlhelpers.data.images import read_image
+from tlhelpers.data.splits import Dataset, Source, Split, carve_rows, in_threads
+from tlhelpers.runtime import cache_folder, check_tier
+from tlhelpers.runtime import tier as tier_in_force
+
+
+def load_archive(archive: Path) -> tuple[dict[str, np.ndarray], bool]:
+    """Read CIFAR-10 from an archive of 60,000 small files, which are decoded once.
+
+    The decoded arrays are kept in the cache under the archive's digest.
+
+    Args:
+        archive: A zip of ``cifar10/{train,test}/<class>/<file>``, 32 × 32 pixels.
+
+    Returns:
+        The arrays, memory-mapped, by the names that :func:`load_by_keras` uses; and
+        whether the files are JPEG-compressed.
+
+    Raises:
+        ValueError: If the archive is laid out in another way, or holds a broken image.
+
+    Example:
+        >>> arrays, is_jpeg = load_archive(fetch("cifar10.zip"))  # doctest: +SKIP
+    """
+    from filelock import FileLock
+
+    key = digest_of(archive).removeprefix("sha256:")[:12]
+    folder = cache_folder() / "decoded" / f"cifar10-{key}"
+    with zipfile.ZipFile(archive) as zipped:
+        members = sorted(name for name in zipped.namelist() if not name.endswith("/"))
+        is_jpeg = any(name.lower().endswith((".jpg", ".jpeg")) for name in members)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f".{folder.name}.lock"):
+            if not folder.is_dir():
+                _decode_into(folder, zipped, members)
+    names = [f"{part}_{what}" for part in ("train", "test") for what in ("images", "labels")]
+    return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}, is_jpeg
+
+
+def _decode_into(folder: Path, zipped: zipfile.ZipFile, members: list[str]) -> None:
+    """Write the decoded arrays of an archive ``…/{train,test}/<class>/<file>`` to a folder."""
+    part = folder.parent / f".{folder.name}.part"
+    # A killed process may have left one.
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    try:
+        for split in ("train", "test"):
+            names = [name for name in members if PurePosixPath(name).parts[-3:-2] == (split,)]
+            classes = [PurePosixPath(name).parts[-2] for name in names]
+            if set(classes) != set(CIFAR10_CLASSES):
+                raise ValueError(
+                    f"The archive must hold cifar10/{split}/<class>/<file> for the classes "
+                    f"{', '.join(CIFAR10_CLASSES)}. Received: {', '.join(sorted(set(classes)))}."
+                )
+            labels = np.array([CIFAR10_CLASSES.index(name) for name in classes], np.int64)
+            files = [zipped.read(name) for name in names]
+            images = in_threads(functools.partial(read_image, image_size=32), files)
+            np.save(part / f"{split}_images.npy", np.stack(images))
+            np.save(part / f"{split}_labels.npy", labels)
+        os.replace(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+# Drawn data sets have one test split for every seed, as published ones do.
+_TEST_SEED = 20_000_000_007
+_DIGIT_NAMES = tuple(str(digit) for digit in range(10))
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """How one data set is made in each tier, and the size its images come in (pixels).
+
+    ``world`` names the procedural world that the embedded tier draws from, if it does.
+    """
+
+    embedded: Callable[..., Dataset]
+    embedded_size: int
+    real: Callable[..., Dataset]
+    real_size: int
+    world: str | None = None
+
+
+def load_dataset(
+    name: str,
+    *,
+    tier: str | None = None,
+    image_size: int | None = None,
+    seed: int = 0,
+    **knobs: Any,
+) -> Dataset:
+    """Load a data set by name, split into train, validation and test.
+
+    | name | embedded tier | real tier |
+    | --- | --- | --- |
+    | cats_dogs | drawn cats and dogs, 64 px: 1,600 / 400 / 1,000 | photographs, 224 px: 1,600 / 400 / 1,000 |
+    | cifar10 | drawn objects of ten classes, 32 px: 2,000 / 500 / 1,000 | CIFAR-10, 32 px: 45,000 / 5,000 / 10,000 |
+    | digits | scikit-learn's 8 px digits, given at 32 px: 1,150 / 287 / 360 | MNIST's 28 px digits, given at 32 px: 55,000 / 5,000 / 10,000 |
+
+    Validation images are carved from the training images, each class in proportion. The
+    test split is the published one (for scikit-learn's digits a fixed draw), and the same
+    for every seed.
+
+    Args:
+        name: "cats_dogs", "cifar10" or "digits".
+        tier: "embedded" downloads nothing; "real" fetches files or uses a mirror.
+            Defaults to the tier of :func:`tlhelpers.setup` or ``TLH_TIER``.
+        image_size: Height and width in pixels. Defaults to the table's.
+        seed: Which images are drawn, or which are carved off for validation. Defaults to 0.
+        **knobs: ``n``, the number of training images, to which ``n // 4`` for validation are
+            added, and ``test``, the number of test images; and for drawn images also the
+            knobs of :mod:`tlhelpers.worlds`: ``relatedness``, ``label_noise`` (test labels
+            stay true), ``shift`` and ``difficulty``.
+
+    Returns:
+        The data set. Labels are noted in its splits as int64, images as uint8 RGB, 0 to 255.
+
+    Raises:
+        ValueError: If the name or tier is unknown, or there are fewer images than asked for.
+        TypeError: If a knob does not exist for this data set and tier.
+        DownloadError: If a file can't be had.
+
+    Example:
+        >>> data = load_dataset("cats_dogs", tier="embedded", n=40, test=10)
+        >>> len(data.train), len(data.validation), len(data.test)
+        (40, 10, 10)
+    """
+    if name not in _TABLE:
+        raise ValueError(
+            f"A data set must be one of {', '.join(sorted(_TABLE))}. Received: {name!r}. "
+            "For images of your own use load_folder."
+        )
+    chosen = tier_in_force() if tier is None else check_tier(tier)
+    entry = _TABLE[name]
+    make = entry.embedded if chosen == "embedded" else entry.real
+    known = ["n", "test"]
+    if chosen == "embedded" and entry.world:
+        known += _world_knobs(entry.world)
+    unknown = sorted(set(knobs) - set(known))
+    if unknown:
+        raise TypeError(
+            f"{name} has these knobs in the {chosen} tier: {', '.join(known)}. "
+            f"Received: {', '.join(unknown)}."
+        )
+    size = entry.embedded_size if chosen == "embedded" else entry.real_size
+    return make(size=size if image_size is None else image_size, seed=seed, **knobs)
+
+
+def _world_knobs(world: str) -> list[str]:
+    """Name the knobs of a world that a data set hands on."""
+    from tlhelpers import worlds
+
+    parameters = inspect.signature(getattr(worlds, world)).parameters
+    return [knob for knob in parameters if knob not in ("n", "seed", "image_size")]
+
+
+def _drawn_cats_dogs(
+    size: int, seed: int, n: int = 1600, test: int = 1000, **knobs: Any
+) -> Dataset:
+    """Draw cats and dogs."""
+    return _drawn("cats_dogs", "pets", size, seed, n, test, knobs)
+
+
+def _drawn_cifar10(size: int, seed: int, n: int = 2000, test: int = 1000, **knobs: Any) -> Dataset:
+    """Draw objects of ten classes."""
+    return _drawn("cifar10", "objects", size, seed, n, test, knobs)
+
+
+def _drawn(
+    name: str, world: str, size: int, seed: int, n: int, test: int, knobs: dict[str, Any]
+) -> Dataset:
+    """Draw the three splits of a world; each has its own stream of random numbers."""
+    train_seed, validation_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
+    for_test = {knob: value for knob, value in knobs.items() if knob != "label_noise"}
+    train = _draw(world, "train", n, train_seed, size, **knobs)
+    validation = _draw(world, "validation", max(1, n // 4), validation_seed, size, **knobs)
+    test_split = _draw(world, "test", test, _TEST_SEED, size, **for_test)
+    settings = ", ".join(f"{knob}={value}" for knob, value in sorted(knobs.items()))
+    source = Source(
+        f"drawn {world}",
+        f"tlhelpers.worlds.{world}",
+        _joint_digest(train, validation, test_split),
+        "MIT",
+        f"seed={seed}" + (f", {settings}" if settings else ""),
+    )
+    return Dataset(name, train, validation, test_split, source)
+
+
+@functools.lru_cache(maxsize=6)
+def _draw(world: str, split: str, n: int, seed: int, size: int, **knobs: Any) -> Split:
+    """Draw one split of a world; the last few are kept, since chapters ask for them again."""
+    from tlhelpers import worlds
+
+    drawn = getattr(worlds, world)(n=n, seed=seed, image_size=size, **knobs)
+    return Split.from_arrays(
+        drawn.images, drawn.labels, drawn.class_names, name=split, conditions=drawn.conditions
+    )
+
+
+def _photographed_cats_dogs(
+    size: int, seed: int, n: int | None = None, test: int | None = None
+) -> Dataset:
+    """Read the well-known archive; its validation folder is the test split here."""
+    archive = fetch("cats_and_dogs_filtered.zip")
+    folder = unpack(archive, cache_folder() / "unpacked") / "cats_and_dogs_filtered"
+    splits = {}
+    for name, part in (("train", "train"), ("test", "validation")):
+        classes = [sorted((folder / part / kind).glob("*.jpg")) for kind in ("cats", "dogs")]
+        if not all(classes):
+            raise ValueError(
+                f"The archive must hold cats_and_dogs_filtered/{part}/cats and dogs with .jpg "
+                f"files. Received: {archive}."
+            )
+        labels = np.repeat([0, 1], [len(paths) for paths in classes])
+        paths = [path for paths in classes for path in paths]
+        splits[name] = Split.from_paths(paths, labels, ("cat", "dog"), image_size=size, name=name)
+    source = Source(
+        "Dogs vs. Cats, 3,000 photographs",
+        _origin(archive.name),
+        digest_of(archive),
+        FILES[archive.name].licence,
+        "the archive's validation folder is the test split; validation is carved from train",
+    )
+    return _published("cats_dogs", splits["train"], splits["test"], source, 400, seed, n, test)
+
+
+def _published_cifar10(
+    size: int, seed: int, n: int | None = None, test: int | None = None
+) -> Dataset:
+    """Read CIFAR-10 by Keras's loader, or from a mirror's folders of image files."""
+    licence = FILES["cifar10.zip"].licence
+    if mirror() is None:
+        arrays = load_by_keras()
+        digest = hashlib.sha256(arrays["train_images"].tobytes()).hexdigest()
+        source = Source("CIFAR-10", CIFAR10_ADDRESS, f"sha256:{digest}", licence)
+    else:
+        archive = fetch("cifar10.zip")
+        arrays, is_jpeg = load_archive(archive)
+        note = "JPEG-compressed: accuracies lie several points below the lossless set's"
+        source = Source(
+            "CIFAR-10", _origin(archive.name), digest_of(archive), licence, note if is_jpeg else ""
+        )
+    train, test_split = _array_splits(arrays, CIFAR10_CLASSES, size)
+    return _published("cifar10", train, test_split, source, 5000, seed, n, test)
+
+
+def _scanned_digits(size: int, seed: int, n: int | None = None, test: int | None = None) -> Dataset:
+    """Take scikit-learn's digits: real scans of 8 × 8 pixels, 16 shades of grey."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    # The set has no test split of its own: this draw is the same for every seed.
+    kept, carved = carve_rows(digits.target, 360, seed=0)
+    arrays = {
+        "train_images": _grey_to_rgb(grey[kept]),
+        "train_labels": digits.target[kept],
+        "test_images": _grey_to_rgb(grey[carved]),
+        "test_labels": digits.target[carved],
+    }
+    train, test_split = _array_splits(arrays, _DIGIT_NAMES, size)
+    source = Source(
+        "Optical Recognition of Handwritten Digits (UCI), its test part",
+        "sklearn.datasets.load_digits",
+        f"sha256:{hashlib.sha256(grey.tobytes() + digits.target.tobytes()).hexdigest()}",
+        "CC BY 4.0",
+        "8 px originals, resized",
+    )
+    return _published("digits", train, test_split, source, 287, seed, n, test)
+
+
+def _mnist_digits(size: int, seed: int, n: int | None = None, test: int | None = None) -> Dataset:
+    """Read MNIST."""
+    file = fetch("mnist.npz")
+    with np.load(file, allow_pickle=False) as stored:
+        arrays = {
+            "train_images": _grey_to_rgb(stored["x_train"]),
+            "train_labels": stored["y_train"],
+            "test_images": _grey_to_rgb(stored["x_test"]),
+            "test_labels": stored["y_test"],
+        }
+    train, test_split = _array_splits(arrays, _DIGIT_NAMES, size)
+    source = Source(
+        "MNIST",
+        _origin(file.name),
+        digest_of(file),
+        FILES[file.name].licence,
+        "28 px originals, resized",
+    )
+    return _published("digits", train, test_split, source, 5000, seed, n, test)
+
+
+_TABLE = {
+    "cats_dogs": _Entry(_drawn_cats_dogs, 64, _photographed_cats_dogs, 224, world="pets"),
+    "cifar10": _Entry(_drawn_cifar10, 32, _published_cifar10, 32, world="objects"),
+    "digits": _Entry(_scanned_digits, 32, _mnist_digits, 32),
+}
+
+
+def _published(
+    name: str,
+    train: Split,
+    test: Split,
+    source: Source,
+    validation_size: int,
+    seed: int,
+    n: int | None,
+    test_size: int | None,
+) -> Dataset:
+    """Carve validation from train, and cut the splits to the sizes asked for."""
+    kept, carved = carve_rows(train.labels, validation_size, seed)
+    return Dataset(
+        name,
+        _cut(train.take(kept), n, seed),
+        _cut(train.take(carved, name="validation"), None if n is None else max(1, n // 4), seed),
+        _cut(test, test_size, seed=0),
+        source,
+    )
+
+
+def _cut(split: Split, count: int | None, seed: int) -> Split:
+    """Keep a number of images, each class in proportion."""
+    if count is None:
+        return split
+    if not 1 <= count <= len(split):
+        raise ValueError(
+            f"The number of {split.name} images must lie between 1 and {len(split):,}. "
+            f"Received: {count}."
+        )
+    return split.take(carve_rows(split.labels, count, seed)[1])
+
+
+def _array_splits(
+    arrays: dict[str, np.ndarray], class_names: tuple[str, ...], size: int
+) -> tuple[Split, Split]:
+    """Make the train and test splits of arrays."""
+    train, test = (
+        Split.from_arrays(
+            arrays[f"{name}_images"],
+            arrays[f"{name}_labels"],
+            class_names,
+            name=name,
+            image_size=size,
+        )
+        for name in ("train", "test")
+    )
+    return train, test
+
+
+def _grey_to_rgb(images: np.ndarray) -> np.ndarray:
+    """Repeat the grey channel: ``[n, s, s]`` to ``[n, s, s, 3]``, the form backbones take."""
+    return np.repeat(images[..., np.newaxis], 3, axis=-1)
+
+
+def _joint_digest(*splits: Split) -> str:
+    """Digest several splits together."""
+    digests = " ".join(split.digest for split in splits)
+    return f"sha256:{hashlib.sha256(digests.encode()).hexdigest()}"
+
+
+def _origin(name: str) -> str:
+    """Say where a file was taken from, without a path of this machine."""
+    return f"{name} from a mirror" if mirror() else FILES[name].url or name

@@ -1,0 +1,641 @@
+"""Labelled images in three splits, held in memory or read from files when they are needed."""
+
+import hashlib
+import operator
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from tlhelpers.data.images import read_image, resize_image
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+def carve_rows(
+    labels: np.ndarray, size: int, seed: int, groups: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divide rows in two at random, each class in the same proportion.
+
+    Every class gives at least one row when ``size`` allows it.
+
+    Args:
+        labels: ``int [n]``, 0 or more.
+        size: Rows to carve off, shared out among the classes by their counts.
+        seed: Which draw.
+        groups: ``int [n]``: rows of one group (such as copies of one photograph) stay
+            together, so class counts may miss their share slightly. Defaults to every
+            row by itself.
+
+    Returns:
+        ``(kept, carved)``: sorted row numbers.
+
+    Raises:
+        ValueError: If size is not between 0 and n.
+
+    Example:
+        >>> labels = np.array([0] * 8 + [1] * 4)
+        >>> kept, carved = carve_rows(labels, 3, seed=0)
+        >>> np.bincount(labels[carved]).tolist()
+        [2, 1]
+    """
+    labels = np.asarray(labels)
+    if not 0 <= size <= len(labels):
+        raise ValueError(f"size must lie between 0 and {len(labels)}. Received: {size}.")
+    groups = np.arange(len(labels)) if groups is None else np.asarray(groups)
+    rng = np.random.default_rng(seed)
+    is_carved = np.zeros(len(labels), bool)
+    members: dict[int, list[int]] = {}
+    for row, group in enumerate(groups.tolist()):
+        members.setdefault(group, []).append(row)
+    decided: set[int] = set()
+    for label, share in enumerate(_shares(np.bincount(labels), size)):
+        of_class = labels == label
+        taken = np.count_nonzero(is_carved & of_class)
+        for group in rng.permutation(np.unique(groups[of_class])).tolist():
+            if group in decided:
+                continue
+            decided.add(group)
+            rows = members[group]
+            count = np.count_nonzero(of_class[rows])
+            if taken + count <= share:
+                taken += count
+                is_carved[rows] = True
+    return np.flatnonzero(~is_carved), np.flatnonzero(is_carved)
+
+
+def balanced_rows(labels: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw n rows of each class, or all of a class that has fewer.
+
+    Generators of the same seed draw nested rows: those for a smaller n are among those
+    for a larger one.
+
+    Args:
+        labels: ``int [k]``.
+        n: Rows a class.
+        rng: The generator to draw with.
+
+    Returns:
+        Sorted row numbers.
+
+    Example:
+        >>> balanced_rows(np.array([0, 0, 0, 1]), 1, np.random.default_rng(0)).size
+        2
+    """
+    drawn = [rng.permutation(np.flatnonzero(labels == label))[:n] for label in np.unique(labels)]
+    return np.sort(np.concatenate(drawn)) if drawn else np.empty(0, int)
+
+
+def _shares(counts: np.ndarray, size: int) -> np.ndarray:
+    """Share out a total in proportion to counts, at least one each where it suffices."""
+    present = counts > 0
+    if not present.any():
+        return np.zeros_like(counts)
+    exact = counts * size / counts.sum()
+    shares = np.floor(exact).astype(int)
+    if size >= present.sum():
+        shares = np.maximum(shares, present)
+    while shares.sum() > size:
+        shares[np.argmax(np.where(shares > 1, shares - exact, -np.inf))] -= 1
+    while shares.sum() < size:
+        shares[np.argmax(np.where(shares < counts, exact - shares, -np.inf))] += 1
+    return shares
+
+
+# A file that changed less than this before it was read is read again the next time.
+SETTLED_NANOSECONDS = 2_000_000_000
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set is from.
+
+    Args:
+        name: The data set's own name.
+        origin: An address, a folder, or the generator and its settings.
+        digest: Digest of the file it was read from, or of the pixels drawn.
+        licence: The licence or terms, "unknown" where none is stated.
+        note: What differs from the data set as published. Defaults to "".
+
+    Example:
+        >>> Source("MNIST", "mnist.npz", "sha256:06af", "CC BY-SA 3.0").licence
+        'CC BY-SA 3.0'
+    """
+
+    name: str
+    origin: str
+    digest: str
+    licence: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Digest:
+    """SHA-256 of an image, and its file's size and times of change when it was taken."""
+
+    sha256: bytes
+    stamp: tuple[int, int, int] | None = None
+
+
+class Split:
+    """Labelled images of one split, as arrays or as files that are decoded on demand.
+
+    Build one with :meth:`from_arrays` or :meth:`from_paths`. Arrays and labels are
+    read-only, so digests and cached images can't fall out of step with them.
+
+    Attributes:
+        name: "train", "validation" or "test".
+        labels: ``int64 [n]``, 0 to ``len(class_names) - 1``.
+        class_names: Name of each class, in the order of the labels.
+        image_size: Height and width in pixels of the images this split gives.
+        conditions: Facts known about each image (a drawn pose, a true label), each an
+            array of length n; ``{}`` when nothing is known.
+        paths: The image files, or None for images held as arrays.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        labels: np.ndarray,
+        class_names: Sequence[str],
+        image_size: int,
+        conditions: Mapping[str, np.ndarray] | None = None,
+        *,
+        pixels: np.ndarray | None = None,
+        paths: Sequence[Path] | None = None,
+    ) -> None:
+        """Check and hold the parts; :meth:`from_arrays` and :meth:`from_paths` call this."""
+        self.name = name
+        self.class_names = tuple(class_names)
+        self.image_size = _positive("image_size", image_size)
+        self.paths = None if paths is None else tuple(Path(path) for path in paths)
+        self._pixels = None if pixels is None else _read_only(pixels)
+        self.labels = _checked_labels(labels, len(self.class_names), self._count())
+        self.conditions = _checked_conditions(conditions or {}, len(self))
+        self._images: np.ndarray | None = None
+        self._digests: list[_Digest] | None = None
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: np.ndarray,
+        labels: np.ndarray,
+        class_names: Sequence[str],
+        *,
+        name: str = "train",
+        image_size: int | None = None,
+        conditions: Mapping[str, np.ndarray] | None = None,
+    ) -> "Split":
+        """Make a split of images that are in memory.
+
+        Args:
+            images: ``uint8 [n, s, s, 3]``, RGB, 0 to 255.
+            labels: Integers ``[n]``.
+            class_names: Name of each class.
+            name: "train", "validation" or "test". Defaults to "train".
+            image_size: Size in pixels to give the images in. Defaults to s.
+            conditions: Facts about each image. Defaults to none.
+
+        Returns:
+            The split.
+
+        Raises:
+            TypeError: If the images are not uint8 or the labels not integers.
+            ValueError: If shapes, lengths or labels don't fit.
+
+        Example:
+            >>> images = np.zeros((4, 8, 8, 3), np.uint8)
+            >>> split = Split.from_arrays(images, np.array([0, 0, 1, 1]), ["cat", "dog"])
+            >>> split.load([3], image_size=16).shape
+            (1, 16, 16, 3)
+        """
+        images = np.asarray(images)
+        if images.dtype != np.uint8:
+            raise TypeError(
+                f"Images must be uint8 with values 0 to 255. Received: {images.dtype}; "
+                "undo any scaling and use .astype('uint8')."
+            )
+        if images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
+            raise ValueError(
+                "Images must have the shape [n, s, s, 3], square and RGB. "
+                f"Received: {list(images.shape)}."
+            )
+        size = images.shape[1] if image_size is None else image_size
+        return cls(name, labels, class_names, size, conditions, pixels=images)
+
+    @classmethod
+    def from_paths(
+        cls,
+        paths: Sequence[str | Path],
+        labels: np.ndarray,
+        class_names: Sequence[str],
+        *,
+        image_size: int,
+        name: str = "train",
+        conditions: Mapping[str, np.ndarray] | None = None,
+    ) -> "Split":
+        """Make a split of image files, which are decoded when they are asked for.
+
+        Args:
+            paths: The n image files.
+            labels: Integers ``[n]``.
+            class_names: Name of each class.
+            image_size: Size in pixels to give the images in.
+            name: "train", "validation" or "test". Defaults to "train".
+            conditions: Facts about each image. Defaults to none.
+
+        Returns:
+            The split.
+
+        Raises:
+            TypeError: If the labels are not integers.
+            ValueError: If lengths or labels don't fit.
+
+        Example:
+            >>> Split.from_paths(["a.jpg"], np.array([0]), ["cat"], image_size=64)
+            Split('train', 1 image of 64 px, 1 class)
+        """
+        files = [Path(path) for path in paths]
+        return cls(name, labels, class_names, image_size, conditions, paths=files)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        """Describe the split in one line."""
+        images, classes = _plural(len(self), "image"), _plural(len(self.class_names), "class", "es")
+        return f"Split({self.name!r}, {images} of {self.image_size} px, {classes})"
+
+    def load(
+        self, rows: Iterable[int] | np.ndarray | slice | None = None, image_size: int | None = None
+    ) -> np.ndarray:
+        """Give some of the images, in the order asked for.
+
+        Files are decoded by as many threads as there are processors; nothing is kept.
+
+        Args:
+            rows: Row numbers or a slice. Defaults to all rows.
+            image_size: Size in pixels. Defaults to the split's own.
+
+        Returns:
+            ``uint8 [k, image_size, image_size, 3]``, RGB, 0 to 255.
+
+        Raises:
+            IndexError: If a row does not exist.
+            ValueError: If a file can't be decoded; the message names it.
+        """
+        picked = self._rows(rows)
+        size = self.image_size if image_size is None else _positive("image_size", image_size)
+        if size == self.image_size and self._images is not None:
+            return self._images[picked]
+        if self._pixels is not None and self._pixels.shape[1] == size:
+            return self._pixels[picked]
+
+        result = np.empty((len(picked), size, size, 3), np.uint8)
+
+        def fill(place: int) -> None:
+            """Decode or resize one image into its place."""
+            row = picked[place]
+            if self.paths is not None:
+                result[place] = read_image(self.paths[row], size)
+            elif self._pixels is not None:
+                result[place] = resize_image(self._pixels[row], size)
+
+        in_threads(fill, range(len(picked)))
+        return result
+
+    @property
+    def images(self) -> np.ndarray:
+        """All images, ``uint8 [n, image_size, image_size, 3]``, kept in memory once read."""
+        if self._images is None:
+            self._images = _read_only(self.load(slice(None)))
+        return self._images
+
+    def to_numpy(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``(images, labels)``: uint8 ``[n, s, s, 3]`` and int64 ``[n]``."""
+        return self.images, self.labels
+
+    def to_tf_data(
+        self, batch_size: int = 32, shuffle: bool = False, seed: int = 0
+    ) -> "tf.data.Dataset":
+        """Give the split as a ``tf.data.Dataset`` of batches; no image is dropped.
+
+        Args:
+            batch_size: Images in a batch; the last one may be smaller. Defaults to 32.
+            shuffle: Whether to draw a new order each epoch. Defaults to False.
+            seed: Fixes the sequence of orders. Defaults to 0.
+
+        Returns:
+            Batches of ``(float32 [b, s, s, 3] with values 0 to 255, int64 [b])``. No
+            preprocessing is applied: that belongs in the model.
+        """
+        import tensorflow as tf
+
+        rows = tf.data.Dataset.range(len(self))
+        if shuffle:
+            rows = rows.shuffle(max(len(self), 1), seed=seed, reshuffle_each_iteration=True)
+        size, labels = self.image_size, self.labels
+
+        def batch(picked: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
+            """Read the images of one batch of row numbers."""
+            images = tf.numpy_function(self.load, [picked], tf.uint8, stateful=False)
+            images = tf.ensure_shape(images, [None, size, size, 3])
+            return tf.cast(images, tf.float32), tf.gather(labels, picked)
+
+        return rows.batch(_positive("batch_size", batch_size)).map(batch).prefetch(2)
+
+    def digests(self) -> list[bytes]:
+        """Return one SHA-256 per image: of the file's bytes, or of the pixels held.
+
+        They are computed once; a file that has changed since is digested again.
+        """
+        if self.paths is not None:
+            digested: Sequence[_Digest | None] = self._digests or [None] * len(self)
+            self._digests = in_threads(_file_digest, list(zip(self.paths, digested, strict=True)))
+        elif self._digests is None and self._pixels is not None:
+            self._digests = [_Digest(hashlib.sha256(image).digest()) for image in self._pixels]
+        return [known.sha256 for known in self._digests or []]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of all images and labels in their order, and of the image size."""
+        total = hashlib.sha256(f"{len(self)} images of {self.image_size} px".encode())
+        for image in self.digests():
+            total.update(image)
+        total.update(self.labels.tobytes())
+        return total.hexdigest()
+
+    def take(self, rows: Iterable[int] | np.ndarray | slice, *, name: str | None = None) -> "Split":
+        """Return a split of these rows only, with their conditions.
+
+        Args:
+            rows: Row numbers or a slice, in the order wanted.
+            name: Name of the new split. Defaults to this one's.
+
+        Returns:
+            A new split; what this one has read and digested already is handed on.
+        """
+        picked = self._rows(rows)
+        part = Split(
+            name or self.name,
+            self.labels[picked],
+            self.class_names,
+            self.image_size,
+            {key: values[picked] for key, values in self.conditions.items()},
+            pixels=None if self._pixels is None else self._pixels[picked],
+            paths=None if self.paths is None else [self.paths[row] for row in picked],
+        )
+        if self._images is not None and self._images is not self._pixels:
+            part._images = _read_only(self._images[picked])
+        if self._digests is not None:
+            part._digests = [self._digests[row] for row in picked]
+        return part
+
+    def resized(self, image_size: int) -> "Split":
+        """Return the same images in another size; they are resized from the originals."""
+        copy = Split(
+            self.name,
+            self.labels,
+            self.class_names,
+            image_size,
+            self.conditions,
+            pixels=self._pixels,
+            paths=self.paths,
+        )
+        copy._digests = self._digests
+        if image_size == self.image_size:
+            copy._images = self._images
+        return copy
+
+    def _count(self) -> int:
+        """Return the number of images held, before the labels are known to agree."""
+        if self.paths is not None:
+            return len(self.paths)
+        return 0 if self._pixels is None else len(self._pixels)
+
+    def _rows(self, rows: Iterable[int] | np.ndarray | slice | None) -> np.ndarray:
+        """Turn rows of any kind into checked row numbers, none negative."""
+        everything = np.arange(len(self))
+        if rows is None:
+            return everything
+        if isinstance(rows, slice):
+            return everything[rows]
+        picked = np.asarray(rows if isinstance(rows, np.ndarray) else list(rows))
+        if picked.dtype == bool or picked.size == 0:
+            return everything[picked.astype(bool)] if picked.size else everything[:0]
+        if picked.max() >= len(self) or picked.min() < -len(self):
+            raise IndexError(
+                f"Rows must lie between 0 and {len(self) - 1}. "
+                f"Received: {picked.min()} to {picked.max()}."
+            )
+        return everything[picked]
+
+
+@dataclass(repr=False)
+class Dataset:
+    """Images in a training, a validation and a test split, with where they are from.
+
+    Args:
+        name: Name of the data set, such as "cats_dogs".
+        train: Images to learn from.
+        validation: Images to choose settings by, and to stop by.
+        test: Images to judge by, once.
+        source: Origin, digest and licence.
+        skipped: Files that were left out, each with the reason. Defaults to none.
+
+    Raises:
+        ValueError: If the splits differ in classes or image size.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    source: Source
+    skipped: tuple[tuple[Path, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that the splits agree."""
+        for split in (self.validation, self.test):
+            if split.class_names != self.class_names or split.image_size != self.image_size:
+                raise ValueError(
+                    f"Splits must have the same classes and image size. Received: {self.train} "
+                    f"with {self.class_names} and {split} with {split.class_names}."
+                )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Name of each class, in the order of the labels."""
+        return self.train.class_names
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of the images in pixels."""
+        return self.train.image_size
+
+    def few(self, n: int, seed: int = 0) -> "Dataset":
+        """Keep n labelled images a class in all, those for validation included.
+
+        A label spent on validation costs as much as one spent on training, so both come out of
+        the n, in the data set's own proportion and at least one each. The test split stays whole.
+        With one seed, a smaller draw is part of a larger one.
+
+        Args:
+            n: Labelled images a class, at least 2.
+            seed: Which draw. Defaults to 0.
+
+        Returns:
+            A balanced data set of the same name.
+
+        Raises:
+            TypeError: If n is not an integer.
+            ValueError: If n is below 2, or some class has too few images.
+
+        Example:
+            >>> import tlhelpers as tl
+            >>> data = tl.load_dataset("cats_dogs", tier="embedded", n=80).few(20)
+            >>> len(data.train), len(data.validation)
+            (32, 8)
+        """
+        if _positive("n", n) < 2:
+            raise ValueError(
+                "n must be at least 2, one image a class to train on and one to validate with. "
+                f"Received: n={n}."
+            )
+        total = len(self.train) + len(self.validation)
+        held_out = min(n - 1, max(1, round(n * len(self.validation) / total)))
+        rng = np.random.default_rng(seed)
+        parts = {}
+        for split, wanted in ((self.train, n - held_out), (self.validation, held_out)):
+            counts = np.bincount(split.labels, minlength=self.num_classes)
+            if wanted > counts.min():
+                available = ", ".join(
+                    f"{name} {count}" for name, count in zip(self.class_names, counts, strict=True)
+                )
+                raise ValueError(
+                    f"Every class needs {wanted} images in the {split.name} split for n={n}. "
+                    f"Received: {available}. Ask for a smaller n."
+                )
+            parts[split.name] = split.take(balanced_rows(split.labels, wanted, rng))
+        return replace(self, train=parts["train"], validation=parts["validation"])
+
+    def resized(self, image_size: int) -> "Dataset":
+        """Return the same data set in another image size (pixels)."""
+        return replace(
+            self,
+            train=self.train.resized(image_size),
+            validation=self.validation.resized(image_size),
+            test=self.test.resized(image_size),
+        )
+
+    def __repr__(self) -> str:
+        """Describe the data set in one line."""
+        names = ", ".join(self.class_names[:10]) + (", …" if self.num_classes > 10 else "")
+        skipped = f", {_plural(len(self.skipped), 'file')} skipped" if self.skipped else ""
+        return (
+            f"Dataset({self.name!r}, {len(self.train):,} train / {len(self.validation):,} "
+            f"validation / {len(self.test):,} test, {self.image_size} px, "
+            f"{self.num_classes} classes: {names}; from {self.source.origin}{skipped})"
+        )
+
+
+def in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    """Apply a function to all items with a thread for each processor, results in order.
+
+    Args:
+        function: What to apply; it should release the interpreter lock, as decoding does.
+        items: What to apply it to.
+
+    Returns:
+        One result for each item.
+
+    Example:
+        >>> in_threads(len, ["a", "bc"])
+        [1, 2]
+    """
+    workers = min(os.cpu_count() or 1, len(items))
+    if workers <= 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(function, items))
+
+
+def _file_digest(item: tuple[Path, _Digest | None]) -> _Digest:
+    """Digest a file, unless it was digested before and has not changed."""
+    path, known = item
+    facts = path.stat()
+    stamp = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+    if known is not None and known.stamp == stamp:
+        return known
+    # Within one tick of the file system's clock a file can change and keep its stamp.
+    settled = time.time_ns() - max(stamp[1:]) > SETTLED_NANOSECONDS
+    with path.open("rb") as file:
+        return _Digest(hashlib.file_digest(file, "sha256").digest(), stamp if settled else None)
+
+
+def _checked_labels(labels: Any, num_classes: int, count: int) -> np.ndarray:
+    """Check labels against the classes and images; return them as read-only int64."""
+    array = np.asarray(labels)
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"Labels must be integers. Received: {array.dtype}.")
+    if array.shape != (count,):
+        raise ValueError(
+            "There must be one label for each image. "
+            f"Received: labels of shape {list(array.shape)} for {count} images."
+        )
+    if array.size and not 0 <= array.min() <= array.max() < num_classes:
+        raise ValueError(
+            f"Labels must lie between 0 and {num_classes - 1}, one for each class name. "
+            f"Received: {array.min()} to {array.max()}."
+        )
+    return _read_only(array.astype(np.int64))
+
+
+def _checked_conditions(conditions: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """Check that every condition has one value for each image."""
+    arrays = {key: np.asarray(values) for key, values in conditions.items()}
+    for key, values in arrays.items():
+        if values.shape[:1] != (count,):
+            raise ValueError(
+                "A condition must have one value for each image. "
+                f"Received: {key!r} of shape {list(values.shape)} for {count} images."
+            )
+    return arrays
+
+
+def _positive(name: str, value: int) -> int:
+    """Check that a value is an integer of at least 1."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer. Received: {value!r}.") from None
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1. Received: {number}.")
+    return number
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """Return a view that can't be written to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _plural(count: int, noun: str, ending: str = "s") -> str:
+    """Write a count with its noun."""
+    return f"{count:,} {noun}{'' if count == 1 else ending}"

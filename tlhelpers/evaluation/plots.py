@@ -1,0 +1,422 @@
+"""The book's figures: one restrained style, readable without colour and on any background."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tlhelpers.evaluation.scores import Score, reliability
+
+if TYPE_CHECKING:
+    import keras
+    from matplotlib.axes import Axes
+
+    from tlhelpers.transfer.runs import Run
+
+# Okabe & Ito's palette, told apart by readers with any colour vision (jfly.uni-koeln.de/color).
+COLOURS = {"scratch": "#6b6b6b", "frozen": "#0072b2", "tuned": "#d55e00"}
+CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#6b6b6b", "#e69f00", "#56b4e9")
+STYLE: dict[Any, Any] = {
+    "axes.grid": True,
+    "axes.prop_cycle": plt.cycler(color=CYCLE),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 110,
+    "figure.facecolor": "white",
+    "font.size": 10.5,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "savefig.facecolor": "white",
+}
+
+
+def colour_of(name: str, place: int = 0) -> str:
+    """Return the colour of a method wherever it appears, or the cycle's for other names.
+
+    Args:
+        name: Such as ``"frozen"`` or ``"frozen, 224 px"``.
+        place: Place in the cycle for other names. Defaults to 0.
+
+    Returns:
+        A hexadecimal colour.
+
+    Example:
+        >>> colour_of("frozen")
+        '#0072b2'
+    """
+    for method, colour in COLOURS.items():
+        if name.startswith(method):
+            return colour
+    return CYCLE[place % len(CYCLE)]
+
+
+def image_grid(
+    images: np.ndarray, titles: Sequence[str] | None = None, *, columns: int = 8, size: float = 1.1
+) -> Figure:
+    """Show images side by side.
+
+    Args:
+        images: uint8 ``[n, h, w, 3]``.
+        titles: One a picture. Defaults to none.
+        columns: Pictures in a row. Defaults to 8.
+        size: Width of a picture in inches. Defaults to 1.1.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If there are no images, or not as many titles.
+
+    Example:
+        >>> image_grid(np.zeros((3, 8, 8, 3), np.uint8), ["a", "b", "c"]).axes[0].get_title()
+        'a'
+    """
+    if not len(images) or (titles is not None and len(titles) != len(images)):
+        raise ValueError(
+            "A grid needs at least one image, and as many titles as images. "
+            f"Received: {len(images)} images, {'no' if titles is None else len(titles)} titles."
+        )
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    height = size * (1.0 if titles is None else 1.28)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(columns * size, rows * height), squeeze=False
+        )
+        for place, axis in enumerate(axes.flat):
+            axis.axis("off")
+            if place < len(images):
+                axis.imshow(images[place], interpolation="nearest")
+                if titles is not None:
+                    axis.set_title(titles[place], fontsize=8, loc="center")
+    return finish(figure)
+
+
+def score_figure(names: Sequence[str], scores: Sequence[Score], chance: float) -> Figure:
+    """Draw accuracies with their 95 % intervals, one below the other.
+
+    Args:
+        names: Name of each run.
+        scores: Score of each run.
+        chance: Accuracy of guessing, drawn as a line.
+
+    Returns:
+        The figure.
+    """
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(6.4, 0.8 + 0.5 * len(names)))
+        for place, (name, score) in enumerate(zip(names, scores, strict=True)):
+            colour = colour_of(name, place)
+            axis.plot([100 * score.low, 100 * score.high], [place, place], color=colour, lw=2.5)
+            axis.plot(100 * score.accuracy, place, "o", color=colour, ms=8)
+            axis.annotate(
+                f"{score.accuracy:.1%}",
+                (100 * score.accuracy, place),
+                xytext=(0, 8),
+                textcoords="offset points",
+                ha="center",
+                color=colour,
+            )
+        axis.axvline(100 * chance, color="#999999", ls=":", lw=1.2)
+        axis.annotate("chance", (100 * chance, len(names) - 0.45), color="#6b6b6b", fontsize=9)
+        axis.set_yticks(range(len(names)), names)
+        axis.set_ylim(len(names) - 0.4, -0.75)
+        lowest = min([100 * chance, *(100 * score.low for score in scores)])
+        axis.set_xlim(max(0, lowest - 4), 101)
+        axis.set_xlabel(f"accuracy on {scores[0].n:,} images, % (bars: 95 % interval)")
+        axis.grid(axis="y", visible=False)
+    return finish(figure)
+
+
+def accuracy_by_labels(accuracies: Mapping[str, Mapping[int, Sequence[float]]]) -> Figure:
+    """Draw accuracy against the number of labels: a dot a seed, a line through the means.
+
+    Args:
+        accuracies: For each method, for each number of labels a class, one accuracy a seed.
+
+    Returns:
+        The figure; labels a class on a logarithmic axis.
+
+    Raises:
+        ValueError: If there is nothing to draw.
+
+    Example:
+        >>> accuracy_by_labels({"frozen": {20: [0.7, 0.8], 100: [0.9, 0.9]}}).axes[0].get_xscale()
+        'log'
+    """
+    if not any(accuracies.values()):
+        raise ValueError("A figure by labels needs at least one accuracy. Received: none.")
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(6.4, 3.6))
+        ends = []
+        for place, (method, by_count) in enumerate(accuracies.items()):
+            colour = colour_of(method, place)
+            counts = sorted(by_count)
+            means = [100 * float(np.mean(by_count[n])) for n in counts]
+            axis.plot(counts, means, "-", color=colour, label=method)
+            for n in counts:
+                values = 100 * np.asarray(by_count[n])
+                axis.plot(np.full(len(values), n), values, "o", color=colour, ms=4, alpha=0.55)
+            ends.append((means[-1], method, counts[-1], colour))
+        shown = sorted({n for by_count in accuracies.values() for n in by_count})
+        axis.set_xscale("log")
+        axis.set_xticks(shown, [f"{n:,}" for n in shown])
+        axis.minorticks_off()
+        if all(count == shown[-1] for _, _, count, _ in ends):
+            axis.set_xlim(shown[0] / 1.15, shown[-1] * (shown[-1] / shown[0]) ** 0.25 * 1.3)
+            _name_line_ends(axis, ends)
+        else:  # beside a line that ends early, its name would lie on the others
+            axis.legend(frameon=False)
+        axis.set_xlabel("labelled images a class")
+        axis.set_ylabel("test accuracy, %")
+    return finish(figure)
+
+
+def _name_line_ends(axis: "Axes", ends: Sequence[tuple[float, str, int, str]]) -> None:
+    """Write names at the lines' ends, moved up where they would lie on one another."""
+    lowest, highest = axis.get_ylim()
+    least_gap, height = 0.06 * (highest - lowest), -np.inf
+    for mean, name, count, colour in sorted(ends):
+        height = max(mean, height + least_gap)
+        axis.annotate(
+            name,
+            (count, height),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+        )
+    # A name above the axis's end would not be drawn at all.
+    axis.set_ylim(lowest, max(highest, height + least_gap / 2))
+
+
+def confusion_matrix(run: "Run", split: str = "test") -> Figure:
+    """Draw which classes are taken for which: true classes in rows, predicted ones in columns.
+
+    Args:
+        run: The run.
+        split: ``"test"`` or ``"validation"``. Defaults to ``"test"``.
+
+    Returns:
+        The figure, each cell with its number of images.
+    """
+    from sklearn.metrics import confusion_matrix as count
+
+    names = run.data.class_names
+    labels = getattr(run.data, split).labels
+    counts = count(labels, run.probabilities(split).argmax(axis=1), labels=range(len(names)))
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    side = 1.8 + 0.62 * len(names)
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(side, side * 0.88))
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
+        for (row, column), number in np.ndenumerate(counts):
+            colour = "white" if shares[row, column] > 0.6 else "#222222"
+            axis.text(column, row, f"{number:,}", ha="center", va="center", color=colour)
+        axis.set_xticks(range(len(names)), names)
+        axis.set_yticks(range(len(names)), names)
+        axis.set_xlabel("predicted")
+        axis.set_ylabel("true")
+        axis.grid(visible=False)
+    return finish(figure)
+
+
+def worst_mistakes(run: "Run", n: int = 8, split: str = "test") -> Figure:
+    """Show the images the run is most sure of and wrong about.
+
+    Args:
+        run: The run.
+        n: How many, at most. Defaults to 8.
+        split: ``"test"`` or ``"validation"``. Defaults to ``"test"``.
+
+    Returns:
+        The figure, each picture with what it was taken for and with which probability.
+
+    Raises:
+        ValueError: If there are no mistakes.
+    """
+    probabilities = run.probabilities(split)
+    images = getattr(run.data, split)
+    wrong = np.flatnonzero(~run.right(split))
+    if not len(wrong):
+        raise ValueError(
+            f"The run makes no mistake on these {len(images)} images: nothing to show."
+        )
+    confidence = probabilities.max(axis=1)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:n]
+    names = run.data.class_names
+    titles = [
+        f"{names[images.labels[i]]}, taken for\n{names[probabilities[i].argmax()]} at {confidence[i]:.0%}"
+        for i in worst
+    ]
+    return image_grid(images.load(worst), titles, columns=4, size=1.55)
+
+
+def reliability_diagram(run: "Run", split: str = "test") -> Figure:
+    """Draw accuracy against confidence: on the diagonal, the model is as sure as it should be.
+
+    Args:
+        run: The run.
+        split: ``"test"`` or ``"validation"``. Defaults to ``"test"``.
+
+    Returns:
+        The figure; the area of a point is its number of images.
+    """
+    measured = reliability(run.probabilities(split), getattr(run.data, split).labels)
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(3.8, 3.5))
+        axis.plot([0, 100], [0, 100], ":", color="#999999")
+        area = 20 + 380 * measured.count / measured.count.max()
+        axis.scatter(
+            100 * measured.confidence,
+            100 * measured.accuracy,
+            area,
+            color=colour_of(run.name),
+            alpha=0.6,
+        )
+        axis.set_xlim(45 if run.data.num_classes == 2 else 0, 102)
+        axis.set_ylim(0, 105)
+        axis.set_xlabel("confidence, %")
+        axis.set_ylabel("accuracy, %")
+        axis.set_title(f"calibration error {measured.error:.3f}")
+    return finish(figure)
+
+
+def finish(figure: Figure) -> Figure:
+    """Close a figure, so that a notebook shows it once: as the cell's value.
+
+    Args:
+        figure: The figure.
+
+    Returns:
+        The same figure.
+    """
+    plt.close(figure)
+    return figure
+
+
+def learning_curves(history: Mapping[str, Sequence[float]], title: str = "") -> Figure:
+    """Draw loss and accuracy of each epoch, on training and validation images.
+
+    Args:
+        history: What a run's ``history`` or Keras's ``History.history`` holds.
+        title: Title of the figure. Defaults to none.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If there is no epoch in it.
+
+    Example:
+        >>> len(learning_curves({"loss": [1.0, 0.5], "accuracy": [0.5, 0.7]}).axes)
+        2
+    """
+    if not history.get("loss"):
+        raise ValueError(
+            "Curves need at least one epoch's loss. "
+            f"Received: {list(history) or 'an empty history'}; a head fitted in closed form has none."
+        )
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.8))
+        draw_curves(axes, history)
+        if title:
+            figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return finish(figure)
+
+
+def draw_curves(axes: Sequence[Axes], history: Mapping[str, Sequence[float]]) -> None:
+    """Draw loss and accuracy into two axes.
+
+    Args:
+        axes: Two axes.
+        history: Figures of each epoch, by name.
+    """
+    for axis, key, label in zip(
+        axes, ("loss", "accuracy"), ("loss, nats", "accuracy, %"), strict=True
+    ):
+        factor = 1 if key == "loss" else 100
+        for name, style in ((key, "-"), (f"val_{key}", "--")):
+            values = [factor * value for value in history.get(name, [])]
+            if values:
+                epochs = range(1, len(values) + 1)
+                split = "validation" if name.startswith("val_") else "training"
+                axis.plot(
+                    epochs, values, style, label=split, marker="." if len(values) < 40 else ""
+                )
+        axis.set_xlabel("epoch")
+        axis.set_ylabel(label)
+        if axis.lines:
+            axis.legend()
+
+
+def live() -> bool:
+    """Tell whether somebody is watching a notebook: curves are then redrawn as they grow.
+
+    Returns:
+        False outside Jupyter, and where ``TLH_LIVE=0`` (as when a whole chapter is executed).
+
+    Example:
+        >>> live()
+        False
+    """
+    if os.environ.get("TLH_LIVE") == "0":
+        return False
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return type(get_ipython()).__name__ in ("ZMQInteractiveShell", "Shell")
+
+
+def live_curves(title: str = "") -> "keras.callbacks.Callback":
+    """Return a Keras callback that draws curves after each epoch, or once where nobody watches.
+
+    Args:
+        title: Title of the figure. Defaults to none.
+
+    Returns:
+        A callback for ``fit``, :func:`tlhelpers.model_transfer` or :func:`tlhelpers.from_scratch`.
+    """
+    import keras
+
+    class LiveCurves(keras.callbacks.Callback):
+        """Collect each epoch's figures and redraw them in place."""
+
+        def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+            """Start with no epochs."""
+            self.history: dict[str, list[float]] = {}
+            self.shown: Any = None
+
+        def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+            """Add an epoch."""
+            for name, value in (logs or {}).items():
+                self.history.setdefault(name, []).append(float(value))
+            if live():
+                self._draw()
+
+        def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+            """Leave the whole curve behind."""
+            if not live():
+                self._draw()
+
+        def _draw(self) -> None:
+            """Draw the figure, or draw it again in its place."""
+            try:
+                from IPython.display import display
+            except ImportError:
+                return
+            figure = learning_curves(self.history, title)
+            if self.shown is None:
+                self.shown = display(figure, display_id=live())
+            else:
+                self.shown.update(figure)
+
+    return LiveCurves()

@@ -1,0 +1,217 @@
+"""How far a score can be trusted: intervals, paired differences and calibration."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+Z_95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Score:
+    """A share of right answers with its 95 % interval.
+
+    Attributes:
+        accuracy: Share right, 0 to 1.
+        low: Lower end of the interval.
+        high: Upper end.
+        n: Number of images.
+    """
+
+    accuracy: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        """Write the score in percent, with its interval."""
+        return f"{self.accuracy:.1%} ({self.low:.1%} to {self.high:.1%}, n = {self.n:,})"
+
+
+def score(predicted: np.ndarray, labels: np.ndarray) -> Score:
+    """Score predicted classes.
+
+    Args:
+        predicted: Integers ``[n]``.
+        labels: Integers ``[n]``.
+
+    Returns:
+        Accuracy with Wilson's interval.
+
+    Raises:
+        ValueError: If the lengths differ or are zero.
+
+    Example:
+        >>> print(score(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0])))
+        75.0% (30.1% to 95.4%, n = 4)
+    """
+    predicted, labels = np.asarray(predicted), np.asarray(labels)
+    if predicted.shape != labels.shape or labels.ndim != 1:
+        raise ValueError(
+            "Predicted classes and labels must be two lists of the same length. "
+            f"Received: shapes {predicted.shape} and {labels.shape}."
+        )
+    right = int((predicted == labels).sum())
+    low, high = wilson_interval(right, len(labels))
+    return Score(right / len(labels), low, high, len(labels))
+
+
+def wilson_interval(successes: int, n: int, z: float = Z_95) -> tuple[float, float]:
+    """Return Wilson's score interval of a proportion, which holds near 0 and 1 and for small n.
+
+    Source: Wilson 1927, doi:10.1080/01621459.1927.10502953; recommended by Brown, Cai & DasGupta
+    2001, doi:10.1214/ss/1009213286.
+
+    Args:
+        successes: Number of successes.
+        n: Number of trials, at least 1.
+        z: Quantile of the normal distribution. Defaults to 1.96, for 95 %.
+
+    Returns:
+        Lower and upper end, between 0 and 1.
+
+    Raises:
+        ValueError: If ``n`` is below 1 or ``successes`` is not between 0 and ``n``.
+
+    Example:
+        >>> low, high = wilson_interval(98, 100)
+        >>> round(low, 3), round(high, 3)
+        (0.93, 0.994)
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(
+            f"A proportion needs n >= 1 and 0 <= successes <= n. Received: {successes} of {n}."
+        )
+    share = successes / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def paired_difference(first_right: np.ndarray, second_right: np.ndarray) -> Score:
+    """Return by how much the second of two models is more often right on the same images.
+
+    The interval is the adjusted Wald interval for paired proportions (Bonett & Price 2012,
+    doi:10.3102/1076998611411915). Pairing matters: two models tend to fail on the same images.
+
+    Args:
+        first_right: Booleans ``[n]``, whether the first model is right.
+        second_right: Booleans ``[n]``, the same for the second.
+
+    Returns:
+        Difference in accuracy (-1 to 1) with its 95 % interval.
+
+    Raises:
+        ValueError: If the lengths differ or are zero.
+
+    Example:
+        >>> gain = paired_difference(np.array([True, False] * 50), np.array([True] * 100))
+        >>> round(gain.accuracy, 2), gain.low > 0.3
+        (0.5, True)
+    """
+    first, second = np.asarray(first_right, bool), np.asarray(second_right, bool)
+    if first.shape != second.shape or first.ndim != 1 or not len(first):
+        raise ValueError(
+            "A paired difference needs both models' answers to the same images. "
+            f"Received: shapes {first.shape} and {second.shape}."
+        )
+    n = len(first)
+    gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
+    gained_share, lost_share = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    centre = gained_share - lost_share
+    half = Z_95 * math.sqrt((gained_share + lost_share - centre**2) / (n + 2))
+    return Score((gained - lost) / n, max(-1.0, centre - half), min(1.0, centre + half), n)
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Return the mean over repeated runs and its 95 % interval by Student's t.
+
+    Args:
+        values: One figure a run, ``[k]``.
+
+    Returns:
+        Mean, lower end, upper end; the ends are the mean itself where there is one run only.
+
+    Raises:
+        ValueError: If there are no values.
+
+    Example:
+        >>> mean_interval(np.array([0.5, 0.5, 0.5]))
+        (0.5, 0.5, 0.5)
+    """
+    from scipy.stats import t
+
+    values = np.asarray(values, float)
+    if not values.size:
+        raise ValueError("A mean needs at least one value. Received: none.")
+    mean = float(values.mean())
+    if len(values) == 1:
+        return mean, mean, mean
+    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    return mean, mean - half, mean + half
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Confidence against accuracy, in bins of confidence; empty bins are left out.
+
+    Attributes:
+        confidence: Mean probability of the predicted class in each bin, ``[b]``.
+        accuracy: Share right in each bin, ``[b]``.
+        count: Images in each bin, ``[b]``.
+        error: Expected calibration error, 0 to 1.
+    """
+
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    count: np.ndarray
+    error: float
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> Reliability:
+    """Measure calibration with bins of equal width.
+
+    The expected calibration error is the mean distance between confidence and accuracy, weighted by
+    the images in each bin (Guo et al. 2017, arXiv:1706.04599, eq. 3).
+
+    Args:
+        probabilities: ``[n, classes]``, rows summing to 1.
+        labels: Integers ``[n]``.
+        bins: Bins between confidence 0 and 1. Defaults to 10.
+
+    Returns:
+        Confidence, accuracy and count of each bin, and the error.
+
+    Raises:
+        ValueError: If shapes don't fit, rows don't sum to 1, or there is no bin.
+
+    Example:
+        >>> p = np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
+        >>> round(reliability(p, np.array([0, 1, 1, 1])).error, 3)
+        0.35
+    """
+    probabilities, labels = np.asarray(probabilities, float), np.asarray(labels)
+    if probabilities.ndim != 2 or len(probabilities) != len(labels) or not len(labels):
+        raise ValueError(
+            "Calibration needs probabilities [n, classes] and labels [n], n at least 1. "
+            f"Received: shapes {probabilities.shape} and {labels.shape}."
+        )
+    if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
+        raise ValueError(
+            "Each row of probabilities must sum to 1. "
+            f"Received: sums from {probabilities.sum(axis=1).min():.3f} to "
+            f"{probabilities.sum(axis=1).max():.3f}; apply a softmax to logits first."
+        )
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1. Received: {bins}.")
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    # Bins are open below and closed above, as in the paper.
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    filled = count > 0
+    mean_confidence = np.bincount(place, confidence, bins)[filled] / count[filled]
+    accuracy = np.bincount(place, right, bins)[filled] / count[filled]
+    error = float((count[filled] * np.abs(mean_confidence - accuracy)).sum() / len(labels))
+    return Reliability(mean_confidence, accuracy, count[filled], error)

@@ -1,0 +1,1 @@
+"""How the book's recorded results are made."""

@@ -1,0 +1,231 @@
+"""Full-size results on MNIST: two networks and two baselines, recorded by `tlhelpers record`.
+
+Each seed carves its own 5,000 validation digits from the 60,000 training digits, draws its own
+weights and order, and keeps the epoch with the best validation accuracy. The 10,000 test digits
+are scored once a run, after that choice.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from tlhelpers.experiments.records import describe_run, note_data, open_record, write_record
+from tlhelpers.models import classic
+from tlhelpers.transfer.runs import Run
+
+if TYPE_CHECKING:
+    from tlhelpers.data.splits import Dataset, Split
+
+SEEDS = 5
+EPOCHS, BATCH_SIZE, PEAK_RATE = 15, 128, 3e-3
+"""Fixed before any test digit was scored; the rate falls to 0 as a cosine."""
+
+NEIGHBOURS = (1, 3, 5)
+"""Numbers of neighbours from which the baseline's is chosen on validation digits."""
+
+INVERSE_PENALTY = 0.1
+IMAGE_SIZE = 28
+
+
+class Fitted(NamedTuple):
+    """What training gives: a predictor, the figures of each epoch, and the settings used."""
+
+    predict: "Callable[[Split], np.ndarray]"
+    history: dict[str, list[float]]
+    config: dict[str, Any]
+
+
+def run(
+    folder: str | os.PathLike[str],
+    *,
+    networks: Sequence[str] | None = None,
+    seeds: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Run what is missing of the experiment on MNIST, and record each result as soon as it is there.
+
+    Results already in the file are not run again, so an interrupted recording resumes.
+
+    Args:
+        folder: Folder of ``digits.json``.
+        networks: Names of :data:`NETWORKS`. Defaults to all.
+        seeds: Number of seeds for the two networks; the baselines, in which nothing is random but
+            the validation digits, get one. Defaults to 5.
+
+    Yields:
+        Each new result.
+
+    Raises:
+        ValueError: If a network is unknown, or the record was made from other data.
+    """
+    from tlhelpers.data.datasets import load_dataset
+
+    for name in networks or ():
+        if name not in NETWORKS:
+            raise ValueError(
+                f"A network of digits is one of {', '.join(NETWORKS)}. Received: {name!r}."
+            )
+    path = Path(folder) / "digits.json"
+    record = open_record(path)
+    done = {(row["backbone"], row["seed"]) for row in record["results"]}
+    for seed in range(SEEDS if seeds is None else seeds):
+        for name in networks or NETWORKS:
+            if (name, seed) in done or (seed > 0 and name in BASELINES):
+                continue
+            data = load_dataset("digits", tier="real", image_size=IMAGE_SIZE, seed=seed)
+            note_data(record, data)
+            run = _run(name, data, seed)
+            settings = {
+                "backbone": name,
+                "cut": None,
+                "image_size": IMAGE_SIZE,
+                "method": "pixels" if name in BASELINES else "scratch",
+                "labels": (len(data.train) + len(data.validation)) // data.num_classes,
+                "seed": seed,
+            }
+            row = describe_run(run, settings, record)
+            row["history"] = {
+                key: [round(value, 5) for value in values] for key, values in run.history.items()
+            }
+            record["results"].append(row)
+            write_record(record, path)
+            yield row
+
+
+def grey(split: "Split") -> np.ndarray:
+    """Return a split's digits with one channel in place of three equal ones.
+
+    Args:
+        split: Grey images in RGB form.
+
+    Returns:
+        uint8 ``[n, s, s, 1]``, 0 to 255.
+
+    Example:
+        >>> from tlhelpers.data.splits import Split
+        >>> grey(Split.from_arrays(np.zeros((2, 8, 8, 3), "uint8"), np.array([0, 1]), "ab")).shape
+        (2, 8, 8, 1)
+    """
+    return np.ascontiguousarray(split.images[..., :1])
+
+
+def train_network(name: str, data: "Dataset", seed: int, epochs: int = EPOCHS) -> Fitted:
+    """Train a network by Adam with a falling learning rate; keep the best epoch on validation.
+
+    Args:
+        name: ``"mlp"`` or ``"lenet5"``.
+        data: Grey images in RGB form.
+        seed: Seed of weights and order.
+        epochs: Passes over the training images. Defaults to 15.
+
+    Returns:
+        The predictor, the figures of each epoch, and the settings.
+    """
+    import keras
+
+    from tlhelpers.runtime import jit_compile
+
+    keras.utils.set_random_seed(seed)
+    model = getattr(classic, name)(input_size=data.image_size, num_classes=data.num_classes)
+    steps = epochs * -(-len(data.train) // BATCH_SIZE)
+    model.compile(
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(PEAK_RATE, steps)),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=jit_compile(),
+    )
+    history = model.fit(
+        grey(data.train),
+        data.train.labels,
+        batch_size=BATCH_SIZE,
+        epochs=epochs,
+        validation_data=(grey(data.validation), data.validation.labels),
+        validation_batch_size=500,
+        # All epochs are run, since the falling rate is planned for them; the best one is kept.
+        callbacks=[
+            keras.callbacks.EarlyStopping(
+                "val_accuracy", mode="max", patience=epochs, restore_best_weights=True
+            )
+        ],
+        verbose=0,
+    ).history
+    config = {
+        "optimiser": "Adam, cosine decay to 0",
+        "peak_learning_rate": PEAK_RATE,
+        "batch_size": BATCH_SIZE,
+        "epochs": epochs,
+        "epoch_kept": int(np.argmax(history["val_accuracy"])) + 1,
+        "trained_parameters": model.count_params(),
+        "augmentation": None,
+    }
+    figures = {key: [float(value) for value in values] for key, values in history.items()}
+    return Fitted(
+        lambda split: np.asarray(model.predict(grey(split), batch_size=500, verbose=0)),
+        figures,
+        config,
+    )
+
+
+def fit_linear(name: str, data: "Dataset", seed: int) -> Fitted:
+    """Fit multinomial logistic regression to the pixels.
+
+    Args:
+        name: Ignored; all fitters take it.
+        data: Grey images in RGB form.
+        seed: Ignored: the optimum is one.
+
+    Returns:
+        The predictor, no history, and the settings.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=INVERSE_PENALTY, max_iter=200)
+    model.fit(_pixels(data.train), data.train.labels)
+    config = {"inverse_penalty": INVERSE_PENALTY, "trained_parameters": model.coef_.size + 10}
+    return Fitted(lambda split: model.predict_proba(_pixels(split)), {}, config)
+
+
+def fit_neighbours(name: str, data: "Dataset", seed: int) -> Fitted:
+    """Keep all training digits, and let the nearest ones vote; how many is chosen on validation.
+
+    Args:
+        name: Ignored; all fitters take it.
+        data: Grey images in RGB form.
+        seed: Ignored: nothing is random.
+
+    Returns:
+        The predictor, no history, and the settings.
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+
+    pixels, labels = _pixels(data.train), data.train.labels
+    models = {k: KNeighborsClassifier(k, algorithm="brute").fit(pixels, labels) for k in NEIGHBOURS}
+    scores = {
+        k: model.score(_pixels(data.validation), data.validation.labels)
+        for k, model in models.items()
+    }
+    best = max(scores, key=lambda k: scores[k])
+    config = {"neighbours": best, "trained_parameters": 0}
+    return Fitted(lambda split: models[best].predict_proba(_pixels(split)), {}, config)
+
+
+BASELINES = {"logistic regression": fit_linear, "nearest neighbours": fit_neighbours}
+NETWORKS = {"mlp": train_network, "lenet5": train_network, **BASELINES}
+"""What is compared, with the function that fits it."""
+
+
+def _run(name: str, data: "Dataset", seed: int) -> Run:
+    """Fit one network or baseline."""
+    started = time.perf_counter()
+    fitted = NETWORKS[name](name, data, seed)
+    seconds = time.perf_counter() - started
+    none: Any = None  # there is no backbone, and the predictor stands in for the model
+    return Run(name, none, data, fitted.history, seconds, fitted.config, none, 1, fitted.predict)
+
+
+def _pixels(split: "Split") -> np.ndarray:
+    """Return flattened grey pixels, float32 ``[n, s²]``, 0 to 1."""
+    return grey(split).reshape(len(split), -1).astype(np.float32) / 255

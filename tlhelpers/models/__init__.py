@@ -1,0 +1,1 @@
+"""Networks: pre-trained backbones and the ones the chapters build."""

@@ -1,0 +1,462 @@
+"""Pre-trained networks without their heads, each with the preprocessing it was trained with."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlhelpers.data.downloads import fetch, mirror_names
+from tlhelpers.runtime import tier
+
+if TYPE_CHECKING:
+    import keras
+
+# The means, in blue, green, red order, that Caffe's VGG16 subtracted (Simonyan & Zisserman 2015)
+# and that Keras's ResNet50 kept; and the per-channel statistics of ImageNet in red, green, blue.
+CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How raw 0-255 RGB images become a network's input: ``image * scale + offset``.
+
+    Attributes:
+        scale: Factor for every channel.
+        offset: What is then added, one number or one a channel (after the flip).
+        to_bgr: Whether red and blue are exchanged first.
+    """
+
+    scale: float = 1.0
+    offset: float | tuple[float, ...] = 0.0
+    to_bgr: bool = False
+
+
+CAFFE = Preprocessing(offset=tuple(-mean for mean in CAFFE_MEAN_BGR), to_bgr=True)
+MINUS_ONE_TO_ONE = Preprocessing(scale=1 / 127.5, offset=-1.0)
+INSIDE_THE_NETWORK = Preprocessing()
+# vgg16_mini was trained by this project on images of about zero mean and unit variance.
+CENTRED = Preprocessing(scale=1 / 63.75, offset=-2.0)
+
+NETWORK_OUTPUT = "output"
+IMAGENET = "ImageNet"
+MIN_INPUT_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One row of the table of backbones.
+
+    Attributes:
+        application: Name of its constructor in ``keras.applications``.
+        weights: Base name of its ImageNet weights without the top.
+        preprocessing: What it expects done to 0-255 RGB images.
+        stages: Layer at which each named stage ends, from input to output.
+        partial_weights: Files that hold only the first stages: base name to last stage held.
+        paper: Where it is described.
+        source: What its weights were trained on.
+    """
+
+    application: str
+    weights: str
+    preprocessing: Preprocessing
+    stages: Mapping[str, str]
+    paper: str
+    partial_weights: Mapping[str, str] = field(default_factory=dict)
+    source: str = IMAGENET
+
+
+_VGG_STAGES = {f"block{i}_pool": f"block{i}_pool" for i in range(1, 6)}
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "vgg16_mini": Architecture(
+        application="",
+        weights="vgg16_mini.npz",
+        preprocessing=CENTRED,
+        stages=_VGG_STAGES,
+        source="formulas",
+        paper="this project; after Simonyan & Zisserman 2015, arXiv:1409.1556",
+    ),
+    "vgg16": Architecture(
+        application="VGG16",
+        weights="vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        preprocessing=CAFFE,
+        stages=_VGG_STAGES,
+        paper="Simonyan & Zisserman 2015, arXiv:1409.1556",
+        partial_weights={"vgg16_imagenet_blocks1-3.h5": "block3_pool"},
+    ),
+    "mobilenet_v2": Architecture(
+        application="MobileNetV2",
+        weights="mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+        preprocessing=MINUS_ONE_TO_ONE,
+        stages={
+            "block_2": "block_2_add",
+            "block_5": "block_5_add",
+            "block_9": "block_9_add",
+            "block_12": "block_12_add",
+            "block_15": "block_15_add",
+            "block_16": "block_16_project_BN",
+            "out_relu": "out_relu",
+        },
+        paper="Sandler et al. 2018, arXiv:1801.04381",
+    ),
+    "resnet50": Architecture(
+        application="ResNet50",
+        weights="resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        preprocessing=CAFFE,
+        stages={
+            "conv1": "pool1_pool",
+            "conv2": "conv2_block3_out",
+            "conv3": "conv3_block4_out",
+            "conv4": "conv4_block6_out",
+            "conv5": "conv5_block3_out",
+        },
+        paper="He et al. 2016, arXiv:1512.03385",
+    ),
+    "efficientnet_v2_b0": Architecture(
+        application="EfficientNetV2B0",
+        weights="efficientnetv2-b0_notop.h5",
+        preprocessing=INSIDE_THE_NETWORK,
+        stages={
+            "block2": "block2b_add",
+            "block3": "block3b_add",
+            "block4": "block4c_add",
+            "block5": "block5e_add",
+            "block6": "block6h_add",
+            "top": "top_activation",
+        },
+        paper="Tan & Le 2021, arXiv:2104.00298",
+    ),
+    "convnext_tiny": Architecture(
+        application="ConvNeXtTiny",
+        weights="convnext_tiny_notop.h5",
+        preprocessing=INSIDE_THE_NETWORK,
+        # A stage ends with the layer that halves the map for the next one: the additions before
+        # it have names that change from one session to the next.
+        stages={
+            "stage_0": "convnext_tiny_downsampling_block_0",
+            "stage_1": "convnext_tiny_downsampling_block_1",
+            "stage_2": "convnext_tiny_downsampling_block_2",
+            "stage_3": NETWORK_OUTPUT,
+        },
+        paper="Liu et al. 2022, arXiv:2201.03545",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network without its head, with the preprocessing it was trained with.
+
+    Attributes:
+        name: Its row in the table, such as ``"vgg16"``.
+        model: Keras model from *preprocessed* images, float32 ``[n, s, s, 3]``, to a feature map
+            ``[n, h, w, c]``.
+        preprocessing: What :meth:`preprocess` does.
+        stages: Names of its stages, from input to output; each can be a ``cut``, or the stage
+            from which fine-tuning starts.
+        input_size: Width and height of its input in pixels.
+        weights: Where its weights come from, or ``"random"``.
+        paper: Where the architecture is described.
+    """
+
+    name: str
+    model: "keras.Model"
+    preprocessing: Preprocessing
+    stages: tuple[str, ...]
+    input_size: int
+    weights: str
+    paper: str
+    # Compiled ways from images to features: a new one would be compiled at every extraction.
+    _extractors: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def preprocess(self, images: Any) -> Any:
+        """Turn raw RGB images into what the network was trained on.
+
+        Args:
+            images: Array or tensor ``[n, s, s, 3]``, 0 to 255, red first.
+
+        Returns:
+            Float32 tensor of the same shape.
+
+        Example:
+            >>> load_backbone("vgg16", weights=None).preprocess(np.zeros((1, 224, 224, 3)))[0, 0, 0]
+            <tf.Tensor: shape=(3,), dtype=float32, numpy=array([-103.939, -116.779, -123.68 ], ...)>
+        """
+        import keras
+
+        if self.preprocessing.to_bgr:
+            images = keras.ops.flip(images, axis=-1)
+        offset = self.preprocessing.offset
+        layer = keras.layers.Rescaling(
+            self.preprocessing.scale,
+            offset=list(offset) if isinstance(offset, tuple) else offset,
+            dtype="float32",
+            name="preprocessing",
+        )
+        return layer(images)
+
+    def on_raw_images(self) -> "keras.Model":
+        """Put the preprocessing in front of the network.
+
+        Returns:
+            Keras model from 0-255 RGB images ``[n, s, s, 3]`` to the feature map. It shares the
+            backbone's layers.
+        """
+        import keras
+
+        images = keras.Input((self.input_size, self.input_size, 3), name="image")
+        return keras.Model(images, self.model(self.preprocess(images), training=False))
+
+    def copy(self) -> "Backbone":
+        """Return an independent copy, so that training it leaves this one as it was."""
+        import keras
+
+        model = _unfrozen(keras.models.clone_model(self.model))
+        model.set_weights(self.model.get_weights())
+        return replace(self, model=model)
+
+    def with_random_weights(self, seed: int = 0) -> "Backbone":
+        """Return the same network with new initial weights: where training from scratch starts.
+
+        Networks without BatchNormalization get He's initialisation, without which a deep stack of
+        ReLU layers hardly learns (He et al. 2015, arXiv:1502.01852); Keras would give them Glorot's.
+
+        Args:
+            seed: Seed of the weights. Defaults to 0.
+
+        Returns:
+            The copy.
+        """
+        import keras
+
+        keras.utils.set_random_seed(seed)
+        model = _unfrozen(keras.models.clone_model(self.model))
+        if not any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
+            for number, layer in enumerate(model.layers):
+                if type(layer) is keras.layers.Conv2D:
+                    he_normal = keras.initializers.HeNormal(seed=1000 * seed + number)
+                    layer.kernel.assign(he_normal(layer.kernel.shape))
+        return replace(self, model=model, weights="random")
+
+    def cut(self, stage: str) -> "Backbone":
+        """Return the network up to the end of a stage; it shares this backbone's layers.
+
+        Args:
+            stage: Its last stage.
+
+        Returns:
+            The shorter backbone.
+
+        Raises:
+            ValueError: If there is no such stage.
+        """
+        check_stage(stage, self.stages, self.name)
+        model = _end_at(self.model, ARCHITECTURES[self.name].stages[stage])
+        return replace(self, model=model, stages=self.stages[: self.stages.index(stage) + 1])
+
+    def after(self, stage: str) -> "keras.Model":
+        """Return the rest of the network, from the end of a stage; it shares these layers.
+
+        Args:
+            stage: The stage after which it starts.
+
+        Returns:
+            Keras model from the stage's feature map to the backbone's.
+
+        Raises:
+            ValueError: If there is no such stage, or nothing comes after it.
+        """
+        import keras
+
+        check_stage(stage, self.stages, self.name)
+        if stage == self.stages[-1]:
+            raise ValueError(
+                f"Only a stage before the last has layers after it. Received: {stage!r}, the last "
+                f"of this {self.name}."
+            )
+        start = self.model.get_layer(ARCHITECTURES[self.name].stages[stage]).output
+        return keras.Model(start, self.model.outputs[0])
+
+    def weights_digest(self) -> str:
+        """Return a SHA-256 over the weights as they are now, so that a change is always noticed."""
+        digest = hashlib.sha256()
+        for array in self.model.get_weights():
+            digest.update(str((array.shape, array.dtype)).encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+def check_stage(stage: str, stages: Sequence[str], backbone: str) -> str:
+    """Return ``stage`` if the backbone has it.
+
+    Args:
+        stage: Name of a stage.
+        stages: The backbone's stages.
+        backbone: Its name, for the message.
+
+    Returns:
+        The same name.
+
+    Raises:
+        ValueError: If there is no such stage.
+
+    Example:
+        >>> check_stage("block3_pool", ("block2_pool", "block3_pool"), "vgg16")
+        'block3_pool'
+    """
+    if stage not in stages:
+        raise ValueError(
+            f"A stage of {backbone} is one of {', '.join(stages)}. Received: {stage!r}."
+        )
+    return stage
+
+
+def load_backbone(
+    name: str,
+    input_size: int = 224,
+    *,
+    cut: str | None = None,
+    weights: str | os.PathLike[str] | None = "pretrained",
+) -> Backbone:
+    """Load a pre-trained network without its head.
+
+    Args:
+        name: One of ``"vgg16_mini"``, ``"vgg16"``, ``"mobilenet_v2"``, ``"resnet50"``,
+            ``"efficientnet_v2_b0"`` and ``"convnext_tiny"``.
+        input_size: Width and height of the images in pixels, at least 32. Defaults to 224.
+        cut: Stage to end at, such as ``"block3_pool"``. Defaults to the whole network.
+        weights: ``"pretrained"`` (ImageNet weights from Keras or from ``TLH_MIRROR``; for
+            ``vgg16_mini`` the weights that ship with this package), the path of a weights file for
+            the network as cut (for ``vgg16_mini`` also one that ``tlhelpers.experiments.pretrain`` wrote), or
+            None for random ones. Defaults to ``"pretrained"``.
+
+    Returns:
+        The backbone, with its own preprocessing.
+
+    Raises:
+        ValueError: If the name or the stage is unknown, the size is too small, or the file to be
+            had holds fewer stages than asked for.
+        FileNotFoundError: If ``weights`` is a path at which there is no file.
+        tlhelpers.files.DownloadError: If the weights cannot be fetched.
+
+    Example:
+        >>> base = load_backbone("vgg16_mini", input_size=64, cut="block4_pool")
+        >>> base.model.output_shape
+        (None, 4, 4, 128)
+    """
+    if name not in ARCHITECTURES:
+        raise ValueError(f"A backbone is one of {', '.join(ARCHITECTURES)}. Received: {name!r}.")
+    row = ARCHITECTURES[name]
+    if input_size < MIN_INPUT_SIZE:
+        raise ValueError(
+            f"Images must be at least {MIN_INPUT_SIZE} pixels wide, since the network halves them "
+            f"five times. Received: input_size={input_size}."
+        )
+    names = tuple(row.stages)
+    if cut is not None:
+        names = names[: names.index(check_stage(cut, names, name)) + 1]
+    model = _end_at(_build(name, input_size), row.stages[names[-1]])
+    source = "random"
+    if weights == "pretrained":
+        source = _load_pretrained(model, name, names[-1])
+    elif weights is not None:
+        source = _load_file(model, Path(weights), name)
+    return Backbone(name, model, row.preprocessing, names, input_size, source, row.paper)
+
+
+def _build(name: str, input_size: int) -> "keras.Model":
+    """Build the whole architecture with random weights."""
+    import keras
+
+    if name == "vgg16_mini":
+        from tlhelpers.models.vgg16_mini import build_vgg16_mini
+
+        return build_vgg16_mini(input_size)
+    constructor = getattr(keras.applications, ARCHITECTURES[name].application)
+    return constructor(include_top=False, weights=None, input_shape=(input_size, input_size, 3))
+
+
+def _end_at(model: "keras.Model", layer: str) -> "keras.Model":
+    """Return the model up to a layer."""
+    import keras
+
+    if layer == NETWORK_OUTPUT or layer == model.layers[-1].name:
+        return model
+    return keras.Model(model.input, model.get_layer(layer).output, name=model.name)
+
+
+def _unfrozen(model: "keras.Model") -> "keras.Model":
+    """Make each layer of a copy trainable, whatever was frozen when the original was tuned.
+
+    Layer by layer, since ``model.trainable = True`` does nothing where it is true already.
+    """
+    for layer in model.layers:
+        layer.trainable = True
+    return model
+
+
+def _load_pretrained(model: "keras.Model", name: str, last_stage: str) -> str:
+    """Load the pre-trained weights into a model that ends at ``last_stage``; say where from."""
+    row = ARCHITECTURES[name]
+    if name == "vgg16_mini":
+        from tlhelpers.models.vgg16_mini import load_weights_into
+
+        load_weights_into(model)
+        return row.weights
+    file, holds = _choose_file(name, last_stage)
+    whole = _end_at(_build(name, model.input_shape[1]), row.stages[holds])
+    whole.load_weights(fetch(file))
+    wanted = {layer.name for layer in model.layers}
+    for layer in whole.layers:
+        if layer.name in wanted and layer.weights:
+            model.get_layer(layer.name).set_weights(layer.get_weights())
+    return file
+
+
+def _choose_file(name: str, last_stage: str) -> tuple[str, str]:
+    """Choose the weights file that reaches ``last_stage``, and say at which stage the file ends."""
+    row = ARCHITECTURES[name]
+    stages = list(row.stages)
+    in_mirror = mirror_names()
+    if in_mirror is None and tier() == "embedded":
+        raise ValueError(
+            f"The embedded tier downloads nothing, and {name}'s ImageNet weights would have to be "
+            'fetched. Use "vgg16_mini", or choose the real tier with TLH_TIER=real.'
+        )
+    if in_mirror is None or row.weights in in_mirror:
+        return row.weights, stages[-1]
+    for file, holds in row.partial_weights.items():
+        if file not in in_mirror:
+            continue
+        if stages.index(last_stage) <= stages.index(holds):
+            return file, holds
+        raise ValueError(
+            f"The mirror's {file} holds {name} up to {holds}. Received: a network up to "
+            f"{last_stage}. Pass cut={holds!r}, or put {row.weights} into the mirror."
+        )
+    return row.weights, stages[-1]
+
+
+def _load_file(model: "keras.Model", path: Path, name: str) -> str:
+    """Load a user's weights file into the model and name it."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"weights must be 'pretrained', None or the path of a weights file. Received: {path}."
+        )
+    if name == "vgg16_mini" and path.suffix == ".npz":
+        from tlhelpers.models.vgg16_mini import load_weights_into
+
+        load_weights_into(model, path)
+        return path.name
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"The file must hold weights of {name} as cut at {model.layers[-1].name}. "
+            f"Received: {path}, of which Keras says: {str(error).splitlines()[0]}"
+        ) from error
+    return path.name

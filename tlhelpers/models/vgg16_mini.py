@@ -1,0 +1,179 @@
+"""VGG16 at a quarter of the width: thirteen convolutions small enough to ship and to train.
+
+The layout and layer names are those of VGG16 (Simonyan and Zisserman 2015,
+https://arxiv.org/abs/1409.1556); widths are 16, 32, 64, 128, 128 instead of 64 to 512,
+and there is no BatchNorm, as in the original. The shipped weights were trained by
+`tlhelpers.experiments.pretrain` on `tlhelpers.worlds.formulas`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+BLOCKS = ((16, 2), (32, 2), (64, 3), (128, 3), (128, 3))
+MIN_SIZE = 32
+# The network takes (image - OFFSET) / SCALE for RGB images from 0 to 255: about -2 to 2,
+# so near unit variance.
+OFFSET, SCALE = 127.5, 63.75
+WEIGHTS_FILE = Path(__file__).parent / "weights" / "vgg16_mini.npz"
+
+
+def preprocess(images: np.ndarray) -> np.ndarray:
+    """Turn RGB images from 0 to 255 into the network's input.
+
+    Args:
+        images: Any dtype and shape `[..., 3]`, 0 to 255.
+
+    Returns:
+        float32 array of the same shape, -2 to 2.
+
+    Example:
+        >>> preprocess(np.array([0, 127.5, 255])).tolist()
+        [-2.0, 0.0, 2.0]
+    """
+    return (np.asarray(images, np.float32) - np.float32(OFFSET)) / np.float32(SCALE)
+
+
+def build_vgg16_mini(
+    input_size: int = 64, include_top: bool = False, classes: int = 10, seed: int = 0
+) -> keras.Model:
+    """Build the network with random weights (He initialisation, as it has only ReLUs).
+
+    Args:
+        input_size: Side of the square input in pixels, at least 32. Any size from there
+            on works. Defaults to 64.
+        include_top: Whether to end in global average pooling and a softmax layer named
+            "predictions". Defaults to False: the output is `block5_pool`.
+        classes: Outputs of the top; ignored without it. Defaults to 10.
+        seed: Seed of the initial weights. Defaults to 0.
+
+    Returns:
+        A `keras.Model` named "vgg16_mini" that takes *preprocessed* float32 images
+        `[b, input_size, input_size, 3]` (see `preprocess`) and gives float32
+        `[b, input_size // 32, input_size // 32, 128]`, or `[b, classes]` with a top.
+
+    Raises:
+        ValueError: If `input_size` is below 32.
+
+    Example:
+        >>> build_vgg16_mini(32).output_shape
+        (None, 1, 1, 128)
+    """
+    if input_size < MIN_SIZE:
+        raise ValueError(
+            f"`input_size` must be at least {MIN_SIZE}, since five pools halve it. "
+            f"Received: {input_size}."
+        )
+    import keras
+
+    # Inputs stay float32 and the layers' names stay VGG16's, so code for one fits the other.
+    inputs = keras.Input((input_size, input_size, 3), name="input_layer")
+    x = inputs
+    number = 0
+    for block, (width, depth) in enumerate(BLOCKS, start=1):
+        for k in range(1, depth + 1):
+            number += 1
+            x = keras.layers.Conv2D(
+                width,
+                3,
+                padding="same",
+                activation="relu",
+                kernel_initializer=keras.initializers.HeNormal(seed=1000 * seed + number),
+                name=f"block{block}_conv{k}",
+            )(x)
+        x = keras.layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
+    if include_top:
+        x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        x = keras.layers.Dense(classes, activation="softmax", name="predictions")(x)
+    return keras.Model(inputs, x, name="vgg16_mini")
+
+
+def standardise(model: keras.Model, images: np.ndarray) -> None:
+    """Rescale random weights so that each channel has mean 0 and variance 1 on some images.
+
+    Without BatchNorm, thirteen random layers map all images to nearly the same point and
+    training starts on a plateau. This data-dependent initialisation (Krähenbühl et al.
+    2016, https://arxiv.org/abs/1511.06856) removes it, for pre-training as for a baseline
+    trained from scratch.
+
+    Args:
+        model: A network from `build_vgg16_mini` without a top; changed in place.
+        images: RGB images `[n, s, s, 3]`, 0 to 255; a few hundred suffice.
+
+    Example:
+        >>> model = build_vgg16_mini(32)
+        >>> standardise(model, np.random.default_rng(0).uniform(0, 255, (64, 32, 32, 3)))
+    """
+    from tlhelpers.models.initialisation import standardise_channels
+
+    standardise_channels(model, preprocess(images))
+
+
+def read_weights(path: Path | None = None) -> dict[str, np.ndarray]:
+    """Read weights by name, after checking them against the digest recorded beside them.
+
+    Args:
+        path: An .npz file with a .json of the same name beside it. Defaults to the
+            shipped weights.
+
+    Returns:
+        Names such as "block1_conv1/kernel" to float32 arrays.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If its SHA-256 differs from the recorded one.
+    """
+    path = WEIGHTS_FILE if path is None else Path(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"There are no weights at {path}. Run `python -m tlhelpers.experiments.pretrain` to make them."
+        )
+    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != card["sha256"]:
+        raise ValueError(
+            f"{path.name} has the SHA-256 {digest}, not the recorded {card['sha256']}. "
+            "Install the package again, or run `python -m tlhelpers.experiments.pretrain`."
+        )
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name].astype(np.float32) for name in arrays.files}
+
+
+def load_weights_into(model: keras.Model, path: Path | None = None) -> keras.Model:
+    """Load pre-trained weights into every convolution of a model that has its name.
+
+    Args:
+        model: A model with some or all of the layers "block1_conv1" to "block5_conv3",
+            such as one from `build_vgg16_mini`, whole or cut.
+        path: See `read_weights`. Defaults to the shipped weights.
+
+    Returns:
+        The same model.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If the digest is wrong, or if the model has no such layer.
+
+    Example:
+        >>> model = load_weights_into(build_vgg16_mini(64))
+    """
+    weights = read_weights(path)
+    loaded = 0
+    for layer in model.layers:
+        if f"{layer.name}/kernel" in weights:
+            layer.set_weights([weights[f"{layer.name}/kernel"], weights[f"{layer.name}/bias"]])
+            loaded += 1
+    if not loaded:
+        raise ValueError(
+            "The model must have layers named as VGG16's (block1_conv1 to block5_conv3). "
+            f"Received: {', '.join(layer.name for layer in model.layers)}."
+        )
+    return model

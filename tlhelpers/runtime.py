@@ -1,0 +1,457 @@
+"""Prepare the process for a chapter: devices, precision, seeds, memory, folders and the tier."""
+
+import contextlib
+import ctypes
+import logging
+import os
+import platform
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+# Parameters of mallopt(3), from glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+KEPT_FREE = 2**30
+"""Bytes of freed memory at the heap's end beyond which the rest goes back to the system."""
+
+
+def keep_freed_memory() -> bool:
+    """Keep freed memory in the process instead of handing it back after every step.
+
+    glibc gives each large buffer a mapping of its own, or one at the heap's end, and may return it
+    to the system as soon as it is freed. Work on pictures frees its large buffers after every step
+    and asks for them again in the next, and each time the system has to clear all their pages. How
+    much that costs depends on the machine and on what the process did before: drawing pictures
+    after a training took four to five times as long, training itself up to twice as long on one
+    virtual machine and no longer on another (``make bench ONLY=allocator``). The price is memory
+    that other programs can't have until this process ends. Results are the same to the bit.
+
+    Nothing is changed where the C library is not glibc, or where a ``MALLOC_`` variable or
+    ``GLIBC_TUNABLES`` says that the user has chosen.
+
+    Returns:
+        Whether it was done.
+
+    Example:
+        >>> keep_freed_memory() in (True, False)
+        True
+    """
+    chosen = [name for name in os.environ if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES"]
+    if chosen or platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    mallopt.argtypes, mallopt.restype = (ctypes.c_int, ctypes.c_int), ctypes.c_int
+    return all([mallopt(_M_TRIM_THRESHOLD, KEPT_FREE), mallopt(_M_MMAP_MAX, 0)])
+
+
+TIERS = ("embedded", "real")
+
+_chosen_tier: str | None = None
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What :func:`setup` found and chose.
+
+    Attributes:
+        tier: ``"embedded"`` or ``"real"``.
+        backend: Keras's backend, such as ``"tensorflow"`` or ``"jax"``.
+        device: What computes, such as ``"CPU, 2 cores"`` or the GPU's name.
+        has_gpu: Whether a GPU will be used.
+        precision: Keras's global dtype policy, such as ``"float32"``.
+        seed: The seed that was set.
+        versions: Version of each package that decides the numbers.
+    """
+
+    tier: str
+    backend: str
+    device: str
+    has_gpu: bool
+    precision: str
+    seed: int
+    versions: dict[str, str]
+
+    def __str__(self) -> str:
+        """Give the one line that :func:`setup` prints."""
+        versions = " · ".join(f"{name} {number}" for name, number in self.versions.items())
+        return (
+            f"{self.tier} tier · {self.device} · {self.precision} · seed {self.seed} · {versions}"
+        )
+
+
+def peak_memory_gibibytes() -> float:
+    """Return the most memory this process has held so far.
+
+    Returns:
+        GiB; NaN on Windows, which keeps no such figure in Python's standard library.
+
+    Example:
+        >>> peak_memory_gibibytes() != 0
+        True
+    """
+    # Not getrusage first: on Linux a new process begins with the peak of the one it is from.
+    high_water = high_water_mark()
+    if high_water is not None:
+        return high_water
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in KiB, macOS in bytes.
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
+
+
+def high_water_mark(process: int | str = "self") -> float | None:
+    """Read from Linux's ``/proc`` the most memory a process has held.
+
+    Args:
+        process: Number of a process. Defaults to this one.
+
+    Returns:
+        GiB, or None where the system keeps no such figure.
+
+    Example:
+        >>> high_water_mark(-1) is None
+        True
+    """
+    status = Path(f"/proc/{process}/status")
+    line = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    return int(line[1]) / 2**20 if line else None
+
+
+def check_tier(name: str) -> str:
+    """Return ``name`` if it is a tier.
+
+    Args:
+        name: ``"embedded"`` or ``"real"``.
+
+    Returns:
+        The same name.
+
+    Raises:
+        ValueError: If it is neither.
+
+    Example:
+        >>> check_tier("embedded")
+        'embedded'
+    """
+    if name not in TIERS:
+        raise ValueError(
+            f"The tier must be 'embedded' (nothing is downloaded) or 'real'. Received: {name!r}."
+        )
+    return name
+
+
+def tier() -> str:
+    """Return the tier in force: the one given to :func:`setup`, else ``TLH_TIER``, else embedded.
+
+    Returns:
+        ``"embedded"`` or ``"real"``.
+
+    Raises:
+        ValueError: If ``TLH_TIER`` is neither.
+
+    Example:
+        >>> tier() in ("embedded", "real")
+        True
+    """
+    return _chosen_tier or check_tier(os.environ.get("TLH_TIER") or "embedded")
+
+
+def cache_folder() -> Path:
+    """Return the folder for downloads and extracted features, made if it is missing.
+
+    It is ``TLH_CACHE`` where that is set, else the platform's user cache folder.
+
+    Returns:
+        An existing folder that can be written to.
+
+    Raises:
+        PermissionError: If it cannot be made or written to.
+
+    Example:
+        >>> cache_folder().is_dir()
+        True
+    """
+    import platformdirs
+
+    chosen = os.environ.get("TLH_CACHE")
+    folder = Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("tlhelpers"))
+    probe = folder / f".writable-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise PermissionError(
+            f"The cache folder must be writable. Received: {folder} ({error.strerror}). "
+            "Set TLH_CACHE to a folder you can write to."
+        ) from None
+    return folder
+
+
+def installed_version(package: str) -> str | None:
+    """Return the installed version of a package, or None.
+
+    Args:
+        package: Name of the distribution, such as ``"numpy"``.
+
+    Returns:
+        The version, or None where the package is not installed.
+
+    Example:
+        >>> installed_version("numpy") is not None
+        True
+    """
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def has_gpu() -> bool:
+    """Tell whether Keras's backend sees a GPU.
+
+    Returns:
+        True where one is visible.
+
+    Example:
+        >>> has_gpu() in (True, False)
+        True
+    """
+    import keras
+
+    if keras.backend.backend() == "jax":
+        # Keras 3.15 asks JAX for its GPUs, and JAX raises where it has none.
+        import jax
+
+        return jax.default_backend() == "gpu"
+    return bool(keras.distribution.list_devices("gpu"))
+
+
+def jit_compile() -> bool | str:
+    """Return what to pass to ``model.compile(jit_compile=...)`` on this machine.
+
+    XLA is left off on a CPU: there it made MobileNetV2 fifteen times slower (measured with
+    TensorFlow 2.21). On a GPU, and on the JAX backend, Keras decides.
+
+    Returns:
+        False on a CPU with TensorFlow, else ``"auto"``.
+
+    Example:
+        >>> jit_compile() in (False, "auto")
+        True
+    """
+    import keras
+
+    return False if keras.backend.backend() == "tensorflow" and not has_gpu() else "auto"
+
+
+def steps_per_execution() -> int:
+    """Return how many batches to hand to the device at once, for ``model.compile``.
+
+    Between batches Keras spends a millisecond or two in Python (measured with Keras 3.15), in which
+    a GPU has nothing to do. On a CPU, where a step takes far longer, one is as good.
+
+    Returns:
+        8 where there is a GPU, else 1.
+
+    Example:
+        >>> steps_per_execution() in (1, 8)
+        True
+    """
+    return 8 if has_gpu() else 1
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Hold back what C++ code writes to the error stream, and show it if the block fails.
+
+    TensorFlow 2.21 logs its start before it has read ``TF_CPP_MIN_LOG_LEVEL``, so only the file
+    descriptor itself can be silenced.
+    """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held_back.seek(0)
+            os.write(kept, held_back.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _grow_gpu_memory() -> None:
+    """Let TensorFlow take GPU memory as it needs it, instead of all of it at once."""
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:
+            raise RuntimeError(
+                "GPU memory growth must be set before TensorFlow first uses the GPU, and it has been "
+                "used already. Restart the kernel and call tl.setup() in the first cell."
+            ) from None
+
+
+def describe_device() -> tuple[str, float]:
+    """Return the computing device's name and its CUDA compute capability (0 without one)."""
+    import keras
+
+    if not has_gpu():
+        return f"CPU, {usable_cores()} cores", 0.0
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        details = tf.config.experimental.get_device_details(
+            tf.config.list_physical_devices("GPU")[0]
+        )
+        major, minor = details.get("compute_capability", (0, 0))
+        return details.get("device_name", "GPU"), major + minor / 10
+    if keras.backend.backend() == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        return device.device_kind, float(getattr(device, "compute_capability", 0) or 0)
+    return "GPU", 0.0
+
+
+def usable_cores() -> int:
+    """Count the processors this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _share_batches(devices: Sequence[str]) -> None:
+    """Let several devices compute each batch together, from here on."""
+    import keras
+
+    on_jax = keras.backend.backend() == "jax"
+    if on_jax:
+        import jax
+
+        present = [f"{device.platform.upper()}:{device.id}" for device in jax.devices()]
+    else:
+        import tensorflow as tf
+
+        logical = tf.config.list_logical_devices()
+        present = [device.name.removeprefix("/device:") for device in logical]
+    missing = sorted({name for name in devices if name.upper() not in present})
+    if missing:
+        raise ValueError(
+            f"devices must name some of {', '.join(present)}. Received: {', '.join(missing)}."
+        )
+    if on_jax:
+        names = [name.lower() for name in devices]
+        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=names))
+    else:
+        tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy(list(devices)))
+
+
+def _choose_precision(compute_capability: float) -> str:
+    """Choose half precision only where the GPU computes in it faster.
+
+    Tensor cores came with compute capability 7.0, and bfloat16, which needs no loss scaling,
+    with 8.0 (NVIDIA, *CUDA C++ Programming Guide*, "Compute Capabilities").
+    """
+    if compute_capability >= 8.0:
+        return "mixed_bfloat16"
+    return "mixed_float16" if compute_capability >= 7.0 else "float32"
+
+
+def setup(
+    seed: int = 0,
+    *,
+    tier: str | None = None,
+    precision: str | None = None,
+    deterministic: bool | None = None,
+    devices: Sequence[str] = (),
+) -> Runtime:
+    """Prepare this process for training and print one line that says what was chosen.
+
+    Call it in the first cell, before TensorFlow is imported. It quietens TensorFlow's C++ log, turns
+    on oneDNN's faster operations on an x86 processor (unless ``TF_ENABLE_ONEDNN_OPTS`` is set),
+    lets GPU memory grow, keeps freed memory for the next step
+    (:func:`tlhelpers.runtime.keep_freed_memory`), picks the numeric precision, and seeds Python,
+    NumPy and Keras.
+
+    Args:
+        seed: Seed of every random generator. Defaults to 0.
+        tier: ``"embedded"`` (nothing is downloaded) or ``"real"``. Defaults to the environment
+            variable ``TLH_TIER``, else ``"embedded"``.
+        precision: A Keras dtype policy. Defaults to mixed precision on GPUs with tensor cores and
+            ``"float32"`` elsewhere.
+        deterministic: Whether TensorFlow may use only operations that give the same bits in every
+            run. Defaults to True on a CPU, where it costs little, and False on a GPU.
+        devices: Devices that share every training batch, such as ``("GPU:0", "GPU:1")``; each
+            holds a copy of the network. Defaults to the backend's first.
+
+    Returns:
+        What was found and chosen.
+
+    Raises:
+        ValueError: If ``tier`` or a device is unknown.
+        RuntimeError: If TensorFlow has already taken the GPU's memory.
+
+    Example:
+        >>> rt = setup(seed=0, tier="embedded")  # doctest: +ELLIPSIS
+        embedded tier · ...
+        >>> rt.seed
+        0
+    """
+    global _chosen_tier
+    chosen = (
+        check_tier(tier)
+        if tier is not None
+        else check_tier(os.environ.get("TLH_TIER") or "embedded")
+    )
+    devices = [devices] if isinstance(devices, str) else list(devices)
+    keep_freed_memory()
+    with quiet_stderr():
+        import keras
+
+        backend = keras.backend.backend()
+        if backend == "tensorflow":
+            import absl.logging
+
+            absl.logging.set_verbosity(absl.logging.ERROR)
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)
+            _grow_gpu_memory()
+        if devices:
+            _share_batches(devices)
+        device, compute_capability = describe_device()
+        if len(devices) > 1:
+            device = f"{device}, {len(devices)} devices a batch"
+    policy = precision or _choose_precision(compute_capability)
+    keras.config.set_dtype_policy(policy)
+    keras.utils.set_random_seed(seed)
+    if deterministic is None:
+        deterministic = not has_gpu()
+    if deterministic and backend == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    _chosen_tier = chosen
+    names = {
+        name: installed_version(name) or "not installed" for name in (backend, "keras", "tlhelpers")
+    }
+    runtime = Runtime(chosen, backend, device, has_gpu(), policy, seed, names)
+    print(runtime)
+    return runtime

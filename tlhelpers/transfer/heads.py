@@ -1,0 +1,207 @@
+"""Fit a linear head on features that stay as they are."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tlhelpers.transfer.recipes import INVERSE_PENALTIES, MIN_VALIDATION
+
+if TYPE_CHECKING:
+    import keras
+    from sklearn.linear_model import LogisticRegression
+
+MANY = 5_000
+"""From this number of training images on, penalties are tried as a path, in single precision."""
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A softmax layer fitted by logistic regression.
+
+    Attributes:
+        kernel: float32 ``[d, classes]``.
+        bias: float32 ``[classes]``.
+        inverse_penalty: scikit-learn's ``C`` that was chosen.
+        chosen_on: ``"validation"`` or ``"cross-validation"``.
+        losses: Cross-entropy in nats of each ``C`` tried.
+        feature_spread: Standard deviation of the training features around their channels' means.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    inverse_penalty: float
+    chosen_on: str
+    losses: dict[float, float]
+    feature_spread: float
+
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """Return softmax probabilities.
+
+        Args:
+            features: ``[n, d]``.
+
+        Returns:
+            float32 ``[n, classes]``, rows summing to 1.
+        """
+        logits = np.asarray(features, np.float32) @ self.kernel + self.bias
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+    def as_layer(self) -> "keras.layers.Dense":
+        """Return a built Keras ``Dense`` layer with a softmax that computes the same."""
+        import keras
+
+        # Half precision would round the probabilities, whatever the rest of the network computes in.
+        layer = keras.layers.Dense(len(self.bias), "softmax", dtype="float32", name="head")
+        layer.build((None, len(self.kernel)))
+        layer.set_weights([self.kernel, self.bias])
+        return layer
+
+
+def fit_linear_head(
+    features: np.ndarray,
+    labels: np.ndarray,
+    validation_features: np.ndarray,
+    validation_labels: np.ndarray,
+    *,
+    n_classes: int,
+    seed: int = 0,
+) -> LinearHead:
+    """Fit a softmax layer by L2-penalised logistic regression, and choose the penalty.
+
+    Features are centred and brought to unit scale by one factor for all of them, so that one list
+    of penalties suits every backbone; both are folded into the layer's weights. The penalty with
+    the lowest cross-entropy is chosen on the validation data, or, where those are fewer than 20
+    images, by cross-validation on the training data. With 5,000 training images or more, each fit
+    begins at the one before, and weaker penalties, which take longest, are not tried once the
+    validation loss has risen (Friedman et al. 2010, doi:10.18637/jss.v033.i01).
+
+    Args:
+        features: ``[n, d]``.
+        labels: Integers ``[n]``, 0 to ``n_classes - 1``, every class present.
+        validation_features: ``[m, d]``.
+        validation_labels: Integers ``[m]``.
+        n_classes: Number of classes.
+        seed: Seed of the cross-validation's folds. Defaults to 0.
+
+    Returns:
+        The fitted head.
+
+    Raises:
+        ValueError: If a class has no training image.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> x = np.r_[rng.normal(-1, 1, (50, 2)), rng.normal(1, 1, (50, 2))]
+        >>> y = np.repeat([0, 1], 50)
+        >>> head = fit_linear_head(x, y, x, y, n_classes=2)
+        >>> bool((head.probabilities(x).argmax(1) == y).mean() > 0.8)
+        True
+    """
+    counts = np.bincount(labels, minlength=n_classes)
+    if counts.min() == 0:
+        raise ValueError(
+            "Every class needs at least one training image. "
+            f"Received: none of class {int(counts.argmin())}."
+        )
+    precision = np.float64 if len(features) < MANY else np.float32
+    features = np.asarray(features, precision)
+    centre = features.mean(axis=0)
+    scale = float(np.sqrt(((features - centre) ** 2).sum(axis=1).mean())) or 1.0
+    x = (features - centre) / scale
+    if len(validation_labels) >= MIN_VALIDATION:
+        chosen_on = "validation"
+        x_validation = (np.asarray(validation_features, precision) - centre) / scale
+        losses, fits = _fit_by_validation(x, labels, x_validation, validation_labels, n_classes)
+        best = min(losses, key=lambda c: losses[c])
+        kernel, bias = fits[best]
+    else:
+        chosen_on = "cross-validation"
+        losses = _cross_validation_losses(x, labels, n_classes, int(counts.min()), seed)
+        best = min(losses, key=lambda c: losses[c])
+        kernel, bias = _fit(x, labels, best, n_classes)
+    kernel = kernel / scale
+    bias = bias - centre @ kernel
+    spread = scale / math.sqrt(features.shape[1])
+    return LinearHead(
+        kernel.astype("float32"), bias.astype("float32"), best, chosen_on, losses, spread
+    )
+
+
+def _fit(
+    x: np.ndarray,
+    labels: np.ndarray,
+    inverse_penalty: float,
+    n_classes: int,
+    regression: "LogisticRegression | None" = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a logistic regression, new or given; return its kernel [d, classes] and bias [classes]."""
+    from sklearn.linear_model import LogisticRegression
+
+    regression = regression or LogisticRegression(max_iter=2000)
+    # The inputs have unit length on average, not unit variance, hence the factor on C.
+    regression.set_params(C=inverse_penalty * 100).fit(x, labels)
+    kernel, bias = regression.coef_.T, regression.intercept_
+    if n_classes == 2:
+        # scikit-learn keeps one logit for two classes; a softmax over (-z/2, z/2) is the same.
+        kernel, bias = np.c_[-kernel / 2, kernel / 2], np.r_[-bias / 2, bias / 2]
+    return kernel, bias
+
+
+def _cross_entropy(
+    x: np.ndarray, labels: np.ndarray, kernel: np.ndarray, bias: np.ndarray
+) -> float:
+    """Return the mean cross-entropy in nats."""
+    from scipy.special import log_softmax
+
+    return float(-log_softmax(x @ kernel + bias, axis=1)[np.arange(len(labels)), labels].mean())
+
+
+def _fit_by_validation(
+    x: np.ndarray,
+    labels: np.ndarray,
+    x_validation: np.ndarray,
+    validation_labels: np.ndarray,
+    n_classes: int,
+) -> tuple[dict[float, float], dict[float, tuple[np.ndarray, np.ndarray]]]:
+    """Return validation cross-entropy and fit by penalty, from the strongest to the weakest."""
+    from sklearn.linear_model import LogisticRegression
+
+    many = len(x) >= MANY
+    regression = LogisticRegression(max_iter=2000, warm_start=many)
+    losses: dict[float, float] = {}
+    fits = {}
+    for c in INVERSE_PENALTIES:
+        fits[c] = _fit(x, labels, c, n_classes, regression)
+        losses[c] = _cross_entropy(x_validation, validation_labels, *fits[c])
+        if many and losses[c] > min(losses.values()):
+            break
+    return losses, fits
+
+
+def _cross_validation_losses(
+    x: np.ndarray, labels: np.ndarray, n_classes: int, smallest_class: int, seed: int
+) -> dict[float, float]:
+    """Return the cross-validated cross-entropy of each penalty; all equal with one label a class."""
+    from sklearn.model_selection import StratifiedKFold
+
+    folds = min(5, smallest_class)
+    if folds < 2:
+        return {1.0: float("nan")}
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    pairs = list(splitter.split(x, labels))
+    return {
+        c: float(
+            np.mean(
+                [
+                    _cross_entropy(
+                        x[held], labels[held], *_fit(x[kept], labels[kept], c, n_classes)
+                    )
+                    for kept, held in pairs
+                ]
+            )
+        )
+        for c in INVERSE_PENALTIES
+    }

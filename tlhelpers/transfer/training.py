@@ -1,0 +1,198 @@
+"""Train a Keras model by gradient descent, as a recipe says."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from tlhelpers.runtime import jit_compile, steps_per_execution
+from tlhelpers.transfer.recipes import Training
+
+LoadRows = Callable[[np.ndarray, int], np.ndarray]
+"""Returns the inputs of these rows in this epoch."""
+
+
+class Batches(keras.utils.PyDataset):
+    """Shuffled batches whose inputs are read when they are needed."""
+
+    def __init__(self, load: LoadRows, labels: np.ndarray, batch_size: int, seed: int) -> None:
+        """Draw the first epoch's order.
+
+        Args:
+            load: Returns the inputs of some rows in an epoch.
+            labels: Integers ``[n]``.
+            batch_size: Images in a batch; the last one may be smaller.
+            seed: Seed of the orders.
+        """
+        super().__init__(workers=1, use_multiprocessing=False)
+        self.load = load
+        self.labels = labels
+        self.batch_size = batch_size
+        self.seed = seed
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Draw an epoch's order, from the seed and its number.
+
+        Keras's own ``on_epoch_end`` won't do to count epochs: Keras 3.15 also calls it once before
+        the first.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
+        self.epoch = epoch
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.labels))
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return math.ceil(len(self.labels) / self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return one batch of inputs and labels."""
+        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        return self.load(rows, self.epoch), self.labels[rows]
+
+
+@keras.saving.register_keras_serializable("tlhelpers")
+class LayerwiseAdamW(keras.optimizers.AdamW):
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) with a factor on each variable's rate.
+
+    Discriminative learning rates (Howard & Ruder 2018, arXiv:1801.06146): earlier stages, whose
+    features are more general, are changed less.
+    """
+
+    def __init__(self, *args: Any, factors: Mapping[str, float] | None = None, **kwargs: Any):
+        """Keep the factors; the other arguments are AdamW's.
+
+        Args:
+            *args: AdamW's.
+            factors: Factor by a variable's path. Defaults to 1 for every variable.
+            **kwargs: AdamW's.
+        """
+        super().__init__(*args, **kwargs)
+        self.factors = dict(factors or {})
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Make the moments, and put the factors into the order of the variables."""
+        super().build(variables)
+        self._factor_of_index = [self.factors.get(variable.path, 1.0) for variable in variables]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Decay one variable and move it along its gradient, both at its own rate."""
+        rate = learning_rate * self._factor_of_index[self._get_variable_index(variable)]
+        if self.weight_decay and self._use_weight_decay(variable):
+            decay = keras.ops.cast(rate * self.weight_decay, variable.dtype)
+            self.assign_sub(variable, variable * decay)
+        super().update_step(gradient, variable, rate)
+
+    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
+        """Leave decay to update_step: Keras would decay every variable at the whole rate."""
+
+    def _clip_gradients(self, grads: list[Any]) -> list[Any]:
+        """Clip by the norm of the whole batch's gradient where several devices share a batch.
+
+        Each device has its own part's; Keras 3.15 would clip that, before the sum.
+        """
+        if keras.backend.backend() != "tensorflow" or self.global_clipnorm is None:
+            return super()._clip_gradients(grads)
+        import tensorflow as tf
+
+        if not tf.distribute.has_strategy() or tf.distribute.in_cross_replica_context():
+            return super()._clip_gradients(grads)
+        shared = tf.distribute.get_replica_context().all_reduce("SUM", grads)
+        norm = tf.linalg.global_norm(shared)
+        return [g * self.global_clipnorm / tf.maximum(norm, self.global_clipnorm) for g in grads]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return AdamW's settings and the factors."""
+        return {**super().get_config(), "factors": self.factors}
+
+
+def warm_up_then_cosine(peak: float, steps: int, warmup: float) -> Any:
+    """Return a learning rate that rises for a share of the steps and then falls to 0 as a cosine.
+
+    Source: Goyal et al. 2017, arXiv:1706.02677 (warm-up); Loshchilov & Hutter 2017,
+    arXiv:1608.03983 (cosine).
+
+    Args:
+        peak: Highest learning rate.
+        steps: Steps of the whole training.
+        warmup: Share of them over which the rate rises, 0 to 1.
+
+    Returns:
+        A Keras learning-rate schedule.
+
+    Example:
+        >>> schedule = warm_up_then_cosine(0.1, steps=100, warmup=0.1)
+        >>> round(float(schedule(10)), 3), round(float(schedule(100)), 3)
+        (0.1, 0.0)
+    """
+    rising = max(1, round(steps * warmup))
+    return keras.optimizers.schedules.CosineDecay(
+        peak / rising, max(1, steps - rising), warmup_target=peak, warmup_steps=rising
+    )
+
+
+def train(
+    model: keras.Model,
+    batches: Batches,
+    validation: tuple[np.ndarray, np.ndarray] | None,
+    recipe: Training,
+    *,
+    factors: Mapping[str, float] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> dict[str, list[float]]:
+    """Train a classifier.
+
+    Where the recipe has patience, the weights of the epoch with the lowest validation loss are kept;
+    elsewhere the last epoch's.
+
+    Args:
+        model: Keras model from inputs to probabilities ``[n, n_classes]``; changed in place.
+        batches: Training inputs and integer labels.
+        validation: Inputs and labels to watch, or None.
+        recipe: How to train.
+        factors: Factor on the learning rate by a variable's path. Defaults to 1 for all.
+        callbacks: More Keras callbacks, such as live curves. Defaults to none.
+
+    Returns:
+        Loss and accuracy of each epoch, by name; ``val_`` before those of the validation data.
+    """
+    steps = recipe.epochs * len(batches)
+    model.compile(
+        LayerwiseAdamW(
+            warm_up_then_cosine(recipe.learning_rate, steps, recipe.warmup),
+            weight_decay=recipe.weight_decay,
+            global_clipnorm=1.0,
+            factors=factors,
+        ),
+        "sparse_categorical_crossentropy",
+        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+        jit_compile=jit_compile(),
+        steps_per_execution=steps_per_execution(),
+    )
+    # All variables exist before the first step, the metric's too: Keras makes those left out while
+    # it traces that step, and TensorFlow then traces it again, which takes seconds a run.
+    model.optimizer.build(model.trainable_variables)
+    stopping = []
+    if validation is not None and recipe.patience is not None:
+        stopping = [
+            keras.callbacks.EarlyStopping(
+                "val_loss", patience=recipe.patience, restore_best_weights=True
+            )
+        ]
+    counter = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: batches.start_epoch(epoch)
+    )
+    history = model.fit(
+        batches,
+        epochs=recipe.epochs,
+        # Looked at only where it decides something: with small data it would take a third of the time.
+        validation_data=validation if recipe.patience is not None else None,
+        validation_batch_size=256,
+        callbacks=[counter, *stopping, *callbacks],
+        verbose=0,
+    )
+    return {name: [float(value) for value in values] for name, values in history.history.items()}
