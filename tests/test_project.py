@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from packaging.requirements import Requirement
 import tlhelpers
 
 ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "book" / "_data"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
 ADDRESS = re.compile(r"(?:github\.com|github)/([\w.-]+/transfer-learning-in-practice)")
@@ -192,7 +194,7 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert script.read_text(encoding="utf-8").rstrip().endswith("make test")
 
 
-def test_the_installed_package_brings_the_recorded_results(tmp_path):
+def test_the_installed_package_is_whole_and_brings_the_recorded_results(tmp_path):
     wheel = [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--quiet"]
     copy = tmp_path / "sources"
     kept = ("tlhelpers", "book/_data", "pyproject.toml", "README.md", "LICENSE")
@@ -207,9 +209,9 @@ def test_the_installed_package_brings_the_recorded_results(tmp_path):
         pytest.skip("building a wheel needs pip and a package index")
     assert built.returncode == 0, built.stderr
     (path,) = tmp_path.glob("*.whl")
-    shutil.unpack_archive(path, tmp_path / "installed", "zip")
-    for kind in ("field", "study"):
-        for record in (ROOT / "book" / "_data" / kind).glob("*.json"):
-            source = f"from tlhelpers.experiments.records import load_record as r; r({record.stem!r}, {kind!r})"
-            alone = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
-            subprocess.run([sys.executable, "-c", source], cwd=tmp_path, env=alone, check=True)
+    held = set(zipfile.ZipFile(path).namelist())
+    sources = {file.relative_to(ROOT).as_posix() for file in (ROOT / "tlhelpers").rglob("*.py")}
+    assert sources <= held, "name the folder under [tool.setuptools] packages"
+    records = (file for kind in ("field", "study") for file in (DATA / kind).glob("*.json"))
+    assert {f"tlhelpers/recorded/{file.relative_to(DATA).as_posix()}" for file in records} <= held
+    assert {"tlhelpers/py.typed", "tlhelpers/models/weights/vgg16_mini.npz"} <= held

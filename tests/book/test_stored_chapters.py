@@ -240,7 +240,7 @@ def test_refreshing_twice_leaves_the_file_as_it_was(tmp_path, capsys):
     source = "import sys, time\nprint(f'took {time.perf_counter():.6f} s')\nprint('log', file=sys.stderr)"
     book = tiny_book(tmp_path, NEW.new_code_cell(source), NEW.new_code_cell("{1: 'one'}"))
     path = book / "01_tiny.ipynb"
-    rules = notebooks.read_sanitizers(ROOT / "tests" / "sanitize.cfg")
+    rules = notebooks.read_sanitizers(ROOT / "tests" / "tools" / "sanitize.cfg")
     assert notebooks.refresh(path, rules).endswith("changed")
     first = path.read_bytes()
     assert notebooks.refresh(path, rules).endswith("unchanged")
@@ -265,7 +265,7 @@ def test_refreshing_stores_text_that_really_changed(tmp_path):
 def test_a_failing_chapter_leaves_the_stored_one_alone(tmp_path):
     path = tiny_book(tmp_path, NEW.new_code_cell("1 / 0")) / "01_tiny.ipynb"
     before = path.read_bytes()
-    command = [sys.executable, ROOT / "tests" / "notebooks.py", "--book", path.parent]
+    command = [sys.executable, ROOT / "tests" / "tools" / "notebooks.py", "--book", path.parent]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr

@@ -82,7 +82,7 @@ def test_each_control_is_a_named_group_with_one_value_chosen():
 
 
 def test_the_style_hides_all_states_but_the_chosen():
-    """The rules, applied by hand: a browser does the same in tests/test_site.py."""
+    """The rules, applied by hand: a browser does the same in tests/site/test_site.py."""
     explorer = explore(draw, CONTROLS)
     markup = explorer._repr_html_()
     rules = re.findall(r":has\(input\.([\w-]+):checked\) \.tlx-state:not\(\.([\w-]+)\)", markup)
