@@ -89,6 +89,20 @@ def test_percentages_and_tensors_are_numbers():
     assert numbers(2)(keras.ops.convert_to_tensor([1.0, 2.0])) == [1.0, 2.0]
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1,825", 1825), ("-1,234,567.5", -1234567.5), ("1_825", 1825), (" 50 % ", 0.5), ("−2", -2)],
+)
+def test_numbers_written_as_text(text, value):
+    assert number(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["0,5", "0,500", "12,34", "1.825,5", "1,825,5", ",5", "97,5 %"])
+def test_a_decimal_comma_is_never_taken_for_another_number(text):
+    with pytest.raises(ValueError, match="decimal point"):
+        number(text)
+
+
 def test_readers_of_answers():
     with pytest.raises(TypeError, match="3 finite numbers"):
         numbers(3)([1, 2])

@@ -131,7 +131,7 @@ def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
         values: One figure a run, ``[k]``.
 
     Returns:
-        Mean, lower end, upper end; the ends are the mean itself where there is one run only.
+        Mean, lower end, upper end. The ends are NaN for one run, which says nothing of others.
 
     Raises:
         ValueError: If there are no values.
@@ -147,7 +147,7 @@ def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
         raise ValueError("A mean needs at least one value. Received: none.")
     mean = float(values.mean())
     if len(values) == 1:
-        return mean, mean, mean
+        return mean, math.nan, math.nan
     half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
     return mean, mean - half, mean + half
 

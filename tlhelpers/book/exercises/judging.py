@@ -1,6 +1,7 @@
 """How an exercise's answer is read and judged."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +32,8 @@ class Exercise:
 def number(answer: Any) -> float:
     """Read a finite number from an int, float, NumPy scalar, tensor or numeric string.
 
+    In a string, commas may stand between thousands only; ``%`` divides by 100.
+
     Args:
         answer: What the reader passed.
 
@@ -39,20 +42,26 @@ def number(answer: Any) -> float:
 
     Raises:
         TypeError: If it is not one number.
-        ValueError: If it is infinite or undefined.
+        ValueError: If it is infinite or undefined, or a comma in it may be a decimal one.
 
     Example:
         >>> number(np.float32(0.5)), number("1,825")
         (0.5, 1825.0)
     """
+    factor, plain = 1.0, answer
     if isinstance(answer, str):
-        answer = answer.replace(",", "").replace("_", "").strip()
-        factor = 0.01 if answer.endswith("%") else 1.0
-        answer = answer.removesuffix("%")
-    else:
-        factor = 1.0
+        plain = answer.strip().replace("−", "-")
+        factor = 0.01 if plain.endswith("%") else 1.0
+        plain = plain.removesuffix("%").strip()
+        if re.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?", plain):
+            plain = plain.replace(",", "")
+        elif re.fullmatch(r"[+-]?[\d.,]+", plain) and "," in plain:
+            raise ValueError(
+                "a number is written with a decimal point, and commas only between thousands: "
+                f"0.5 or 1,825. Received: {_brief(answer)}."
+            )
     try:
-        value = float(np.asarray(answer, dtype=float).reshape(())) * factor
+        value = float(np.asarray(plain, dtype=float).reshape(())) * factor
     except (TypeError, ValueError):
         raise TypeError(f"the answer is one number. Received: {_brief(answer)}.") from None
     if not math.isfinite(value):
