@@ -1,5 +1,6 @@
 """The environment: tiers, folders, devices, precision, seeds, and a quiet start."""
 
+import errno
 import os
 import platform
 import random
@@ -75,6 +76,44 @@ class TestCacheFolder:
         monkeypatch.setenv("TLH_CACHE", str(tmp_path / "file" / "cache"))
         with pytest.raises(PermissionError, match=r"file.*Set TLH_CACHE"):
             runtime.cache_folder()
+
+
+class TestWriting:
+    def test_a_new_file_and_its_folder(self, tmp_path):
+        runtime.write_atomically(tmp_path / "new" / "a.txt", "ä")
+        assert (tmp_path / "new" / "a.txt").read_bytes() == "ä".encode()
+        assert [file.name for file in (tmp_path / "new").iterdir()] == ["a.txt"]
+
+    @pytest.mark.parametrize("call", ["fsync", "replace"])
+    def test_on_a_full_disk_the_old_file_stays_and_nothing_else(self, call, monkeypatch, tmp_path):
+        def fail(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        path = tmp_path / "a.txt"
+        path.write_text("old")
+        monkeypatch.setattr(os, call, fail)
+        with pytest.raises(OSError, match="No space left"):
+            runtime.write_atomically(path, b"new")
+        assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"a.txt": "old"}
+
+    def test_what_another_library_writes(self, tmp_path):
+        def save():
+            with runtime.replacing(tmp_path / "model.keras") as part:
+                assert part.suffix == ".keras"
+                part.write_text("half")
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            save()
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+    def test_a_link_stays_a_link(self, tmp_path):
+        (tmp_path / "real").mkdir()
+        (tmp_path / "link.txt").symlink_to(tmp_path / "real" / "a.txt")
+        runtime.write_atomically(tmp_path / "link.txt", "new")
+        assert (tmp_path / "link.txt").is_symlink()
+        assert (tmp_path / "real" / "a.txt").read_text() == "new"
 
 
 class TestSetup:

@@ -8,6 +8,7 @@ import platform
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -185,6 +186,29 @@ def cache_folder() -> Path:
 
     chosen = os.environ.get("TLH_CACHE")
     folder = Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("tlhelpers"))
+    return writable_folder(
+        folder, "The cache folder", "Set TLH_CACHE to a folder you can write to."
+    )
+
+
+def writable_folder(folder: Path, what: str, advice: str) -> Path:
+    """Return a folder, made where it is missing, once a file could be written there.
+
+    Args:
+        folder: The folder.
+        what: What it is, for the message.
+        advice: What to do where it can't be written to.
+
+    Returns:
+        The same folder.
+
+    Raises:
+        PermissionError: If it can't be made or written to.
+
+    Example:
+        >>> writable_folder(Path("."), "The folder", "Choose another.").is_dir()
+        True
+    """
     probe = folder / f".writable-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -192,10 +216,55 @@ def cache_folder() -> Path:
         probe.unlink()
     except OSError as error:
         raise PermissionError(
-            f"The cache folder must be writable. Received: {folder} ({error.strerror}). "
-            "Set TLH_CACHE to a folder you can write to."
+            f"{what} must be writable. Received: {folder} ({error.strerror}). {advice}"
         ) from None
     return folder
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Hand out a path beside a file; what is written there replaces the file when all went well.
+
+    Where something fails, a full disk included, the file stays as it was and nothing is left beside
+    it. A link is followed, so that it stays a link.
+
+    Args:
+        path: The file; its folder is made when missing.
+
+    Yields:
+        A path in the same folder that ends like the file's name.
+
+    Example:
+        >>> with replacing("figures.txt") as part:  # doctest: +SKIP
+        ...     part.write_text("0.91")
+    """
+    path = Path(path).resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".part-{os.getpid()}-{threading.get_ident()}-{path.name}")
+    try:
+        yield part
+        with part.open("r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
+    """Write a file whole or not at all.
+
+    Args:
+        path: The file; its folder is made when missing.
+        content: What it is to hold, text as UTF-8.
+
+    Raises:
+        OSError: If it can't be written, as on a full disk. An earlier file stays as it was.
+
+    Example:
+        >>> write_atomically("figures.txt", "0.91")  # doctest: +SKIP
+    """
+    with replacing(path) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def installed_version(package: str) -> str | None:
