@@ -6,6 +6,7 @@ import platform
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import keras
@@ -114,6 +115,79 @@ class TestWriting:
         runtime.write_atomically(tmp_path / "link.txt", "new")
         assert (tmp_path / "link.txt").is_symlink()
         assert (tmp_path / "real" / "a.txt").read_text() == "new"
+
+    def test_a_long_name(self, tmp_path):
+        runtime.write_atomically(tmp_path / ("n" * 250 + ".txt"), "kept")
+        assert [len(file.name) for file in tmp_path.iterdir()] == [254]
+
+    def test_what_others_may_read(self, tmp_path):
+        (tmp_path / "plain").touch()
+        runtime.write_atomically(tmp_path / "ours", "kept")
+        assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+    @pytest.mark.parametrize("place", ["cache", "elsewhere"])
+    def test_a_full_disk(self, tmp_path, monkeypatch, place):
+        monkeypatch.setenv("TLH_CACHE", str(tmp_path / "cache"))
+        folder = tmp_path / place
+        folder.mkdir()
+
+        def full(number):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(
+            OSError, match=r"^big\.bin \(3\.0 MB\) could not be written to"
+        ) as caught:
+            runtime.write_atomically(folder / "big.bin", bytes(3_000_000))
+        said = str(caught.value)
+        assert str(folder) in said
+        assert "MB free there" in said
+        assert ("TLH_CACHE" in said) == (place == "cache")
+        assert list(folder.iterdir()) == []
+
+    def test_too_little_room_is_said_before(self, tmp_path):
+        with pytest.raises(OSError, match=r"features \(3,200,000,000.0 MB\) could not be written"):
+            runtime.check_room("features", tmp_path, 32 * 10**17 // 1000)
+        runtime.check_room("features", tmp_path, 1)
+
+    def test_no_permission(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("TLH_CACHE", str(tmp_path))
+        path = tmp_path / "lock"
+
+        def forbidden(*args, **kwargs):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+        monkeypatch.setattr("filelock.FileLock.acquire", forbidden)
+        with (
+            pytest.raises(PermissionError, match=r"lock could not be written.*denied\. TLH_CACHE"),
+            runtime.locked(path),
+        ):
+            pass
+
+    def test_other_errors_are_left_as_they_are(self, tmp_path):
+        (tmp_path / "ours").mkdir()
+        elsewhere = PermissionError(errno.EACCES, "denied", str(tmp_path / "theirs"))
+        for error in (elsewhere, FileNotFoundError(errno.ENOENT, "none"), ValueError("else")):
+            with (
+                pytest.raises(type(error)) as caught,
+                runtime.plain_disk_errors("a", tmp_path / "ours"),
+            ):
+                raise error
+            assert caught.value is error
+
+    def test_one_process_waits_for_another_and_says_so(self, tmp_path, capsys):
+        code = (
+            "from pathlib import Path; from tlhelpers.runtime import locked\n"
+            f"with locked(Path({str(tmp_path / 'lock')!r})): print('mine', flush=True); input()"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as other:
+            assert other.stdout.readline() == "mine\n"
+            threading.Timer(2.3, other.stdin.close).start()
+            with runtime.locked(tmp_path / "lock"):
+                assert other.wait(10) is not None
+        assert "Waiting for another process" in capsys.readouterr().out
 
 
 class TestSetup:

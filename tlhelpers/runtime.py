@@ -2,13 +2,15 @@
 
 import contextlib
 import ctypes
+import errno
 import logging
 import os
 import platform
 import re
+import shutil
 import sys
 import tempfile
-import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -182,13 +184,17 @@ def cache_folder() -> Path:
         >>> cache_folder().is_dir()
         True
     """
+    return writable_folder(
+        _cache_place(), "The cache folder", "Set TLH_CACHE to a folder you can write to."
+    )
+
+
+def _cache_place() -> Path:
+    """Return where the cache folder is, or would be."""
     import platformdirs
 
     chosen = os.environ.get("TLH_CACHE")
-    folder = Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("tlhelpers"))
-    return writable_folder(
-        folder, "The cache folder", "Set TLH_CACHE to a folder you can write to."
-    )
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("tlhelpers"))
 
 
 def writable_folder(folder: Path, what: str, advice: str) -> Path:
@@ -222,7 +228,7 @@ def writable_folder(folder: Path, what: str, advice: str) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], size: int | None = None) -> Iterator[Path]:
     """Hand out a path beside a file; what is written there replaces the file when all went well.
 
     Where something fails, a full disk included, the file stays as it was and nothing is left beside
@@ -230,24 +236,31 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Args:
         path: The file; its folder is made when missing.
+        size: Bytes to be written, for the message where the disk is full. Defaults to unknown.
 
     Yields:
         A path in the same folder that ends like the file's name.
+
+    Raises:
+        OSError: If it can't be written; the message says what, where, and what to do.
 
     Example:
         >>> with replacing("figures.txt") as part:  # doctest: +SKIP
         ...     part.write_text("0.91")
     """
     path = Path(path).resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part-{os.getpid()}-{threading.get_ident()}-{path.name}")
-    try:
-        yield part
-        with part.open("r+b") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    # A short name: one made from the file's own could be too long for the file system.
+    part = path.with_name(f".part-{uuid.uuid4().hex[:12]}{path.suffix}")
+    with plain_disk_errors(path.name, path.parent, size):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield part
+            with part.open("r+b") as file:
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
@@ -263,8 +276,106 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
     Example:
         >>> write_atomically("figures.txt", "0.91")  # doctest: +SKIP
     """
-    with replacing(path) as part:
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
+    data = content.encode() if isinstance(content, str) else content
+    with replacing(path, len(data)) as part:
+        part.write_bytes(data)
+
+
+@contextlib.contextmanager
+def plain_disk_errors(what: str, folder: Path, size: int | None = None) -> Iterator[None]:
+    """Say what a full disk or a missing permission kept from being written, and where.
+
+    Args:
+        what: What is written, such as a file's name.
+        folder: Where to.
+        size: Bytes to be written. Defaults to unknown.
+
+    Raises:
+        OSError: In place of the system's own, of the same class.
+
+    Example:
+        >>> with plain_disk_errors("mnist.npz", cache_folder()):
+        ...     pass
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise _no_room(what, folder, size, str(error.strerror)) from None
+        place = Path(str(error.filename)) if error.filename else folder
+        ours = place.is_relative_to(folder) or folder.is_relative_to(place)
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and ours:
+            raise type(error)(
+                f"{what} could not be written to {folder}: {error.strerror}. {_elsewhere(folder)}"
+            ) from None
+        raise
+
+
+def check_room(what: str, folder: Path, size: int) -> None:
+    """Raise before a large file is written where the disk has too little room for it.
+
+    Args:
+        what: What is to be written, such as a file's name.
+        folder: Where to.
+        size: Bytes to be written.
+
+    Raises:
+        OSError: If less is free.
+
+    Example:
+        >>> check_room("a note", cache_folder(), 10)
+    """
+    if _free_bytes(folder) < size:
+        raise _no_room(what, folder, size)
+
+
+def _free_bytes(folder: Path) -> int:
+    """Return how much the disk of a folder has free; the folder need not exist yet."""
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(place).free
+
+
+def _no_room(what: str, folder: Path, size: int | None, reason: str = "too little room") -> OSError:
+    """Word a full disk: what was to be written, how much, where, and what to do."""
+    amount = "" if size is None else f" ({size / 1e6:,.1f} MB)"
+    return OSError(
+        f"{what}{amount} could not be written to {folder}: {reason}, with "
+        f"{_free_bytes(folder) / 1e6:,.1f} MB free there. "
+        f"Make room, or choose another disk. {_elsewhere(folder)}"
+    )
+
+
+def _elsewhere(folder: Path) -> str:
+    """Say how the folder is chosen, where that is by a variable."""
+    if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(_cache_place())):
+        return "TLH_CACHE names the folder for such files: set it to one of your own."
+    return "Choose a folder that you can write to."
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock that only one process has at a time; say so if another keeps this one waiting.
+
+    Args:
+        path: The lock file, in a folder that exists. Whoever shares the folder may lock it.
+
+    Example:
+        >>> with locked(cache_folder() / ".example.lock"):
+        ...     pass
+    """
+    from filelock import FileLock, Timeout
+
+    with plain_disk_errors(path.name, path.parent):
+        lock = FileLock(path, mode=0o666)
+        try:
+            lock.acquire(timeout=2)
+        except Timeout:
+            print(f"Waiting for another process that works on the same ({path}).")
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def installed_version(package: str) -> str | None:
