@@ -160,7 +160,7 @@ class TestPublished:
 
     def test_file_that_only_mirrors_have(self, cache):
         with pytest.raises(DownloadError, match=r"only a mirror holds it.*TLH_MIRROR"):
-            fetch("vgg16_imagenet_blocks1-3.h5")
+            fetch("vgg16_edges_hed_bsds500_notop.h5")
 
     def test_unknown_name(self, cache):
         with pytest.raises(ValueError, match=r"'nothing\.zip'.*cats_and_dogs_filtered\.zip"):

@@ -100,8 +100,6 @@ class TestEveryRow:
         row = ARCHITECTURES[base.name]
         if base.name != "vgg16_mini":
             assert row.weights in FILES
-        assert set(row.partial_weights) <= set(FILES)
-        assert set(row.partial_weights.values()) <= set(row.stages)
 
 
 def test_preprocessing_tells_red_from_blue():
@@ -277,23 +275,7 @@ def list_digests(folder):
 
 
 class TestMirror:
-    def test_a_partial_file_serves_the_first_stages(self, mirror):
-        name = "vgg16_imagenet_blocks1-3.h5"
-        published = load_backbone("vgg16", 32, weights=None, cut="block3_pool")
-        write_keras_h5(published.model, mirror / name)
-        list_digests(mirror)
-        same = load_backbone("vgg16", 48, cut="block3_pool")
-        assert same.weights == name
-        assert same.weights_digest() == published.weights_digest()
-        shorter = load_backbone("vgg16", 32, cut="block2_pool")
-        assert shorter.weights_digest() == published.cut("block2_pool").weights_digest()
-        for deeper in ("block4_pool", None):
-            with pytest.raises(
-                ValueError, match=r"up to block3_pool.*Pass cut='block3_pool', or put"
-            ):
-                load_backbone("vgg16", 32, cut=deeper)
-
-    def test_whole_weights_are_preferred_and_cut(self, mirror):
+    def test_whole_weights_are_cut(self, mirror):
         name = ARCHITECTURES["mobilenet_v2"].weights
         published = load_backbone("mobilenet_v2", 32, weights=None)
         write_keras_h5(published.model, mirror / name)

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from tlhelpers.runtime import cache_folder
+from tlhelpers.runtime import cache_folder, write_atomically
 
 if TYPE_CHECKING:
     import requests
@@ -51,6 +51,13 @@ class RemoteFile:
     megabytes: float
     licence: str
     what: str
+
+
+def _mobilenet_v2(size: int) -> RemoteFile:
+    """Name the weights of MobileNetV2 that were trained on images of this size in pixels."""
+    name = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_{size}_no_top.h5"
+    what = f"ImageNet weights of MobileNetV2 ({size} px) without its top"
+    return RemoteFile(name, f"{_APPLICATIONS}/mobilenet_v2/{name}", None, 9.4, "Apache 2.0", what)
 
 
 # Weights: addresses and digests as in keras.applications (Keras 3.15), which has none for
@@ -91,22 +98,15 @@ FILES: dict[str, RemoteFile] = {
             "ImageNet weights of VGG16 without its top",
         ),
         RemoteFile(
-            "vgg16_imagenet_blocks1-3.h5",
+            "vgg16_edges_hed_bsds500_notop.h5",
             None,
             None,
-            7.0,
-            "CC BY 4.0 (Visual Geometry Group, Oxford)",
-            "ImageNet weights of VGG16 up to block3_pool",
+            29.5,
+            "MIT",
+            "VGG16 without its top, trained on from ImageNet to find edges (HED on BSDS500), "
+            "half precision",
         ),
-        RemoteFile(
-            "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
-            f"{_APPLICATIONS}/mobilenet_v2/"
-            "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
-            None,
-            9.4,
-            "Apache 2.0",
-            "ImageNet weights of MobileNetV2 (224 px) without its top",
-        ),
+        *(_mobilenet_v2(size) for size in (96, 128, 160, 192, 224)),
         RemoteFile(
             "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
             f"{_APPLICATIONS}/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -327,7 +327,7 @@ def _fetch_published(file: RemoteFile, to: str | Path | None) -> Path:
     path = _download(file.url, file.name, noted, shelf, to)
     if noted is None:
         shelf.mkdir(parents=True, exist_ok=True)
-        write_text(note, digest_of(path) + "\n")
+        write_atomically(note, digest_of(path) + "\n")
         print(f"{file.name}: no digest is published; from now on it is held to {digest_of(path)}")
     return path
 
@@ -465,7 +465,7 @@ def _add_to_mirror(name: str, folder: Path) -> Fetched:
         print(error)
         return Fetched(name, "failed", 0, str(error))
     listed[name] = digest_of(path).removeprefix("sha256:")
-    write_text(sums, "".join(f"{listed[key]}  {key}\n" for key in sorted(listed)))
+    write_atomically(sums, "".join(f"{listed[key]}  {key}\n" for key in sorted(listed)))
     with contextlib.suppress(OSError):
         (folder / f".{name}.lock").unlink(missing_ok=True)
     return Fetched(name, status, path.stat().st_size)
@@ -480,22 +480,6 @@ def _copy(path: Path, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".copy-") as beside:
         os.replace(shutil.copyfile(path, Path(beside) / path.name), target)
     return target
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file that is never seen half-written.
-
-    Args:
-        path: The file, in a folder that exists.
-        text: What to write, as UTF-8.
-
-    Example:
-        >>> write_text(Path("notes.txt"), "kept")  # doctest: +SKIP
-    """
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".write-") as beside:
-        part = Path(beside) / path.name
-        part.write_text(text, "utf-8")
-        os.replace(part, path)
 
 
 # An archive of photographs grows by a few per cent when it is unpacked; one made to fill

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlhelpers.data.downloads import fetch, mirror_names
+from tlhelpers.data.downloads import fetch, mirror
 from tlhelpers.runtime import tier
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ class Architecture:
         weights: Base name of its ImageNet weights without the top.
         preprocessing: What it expects done to 0-255 RGB images.
         stages: Layer at which each named stage ends, from input to output.
-        partial_weights: Files that hold only the first stages: base name to last stage held.
         paper: Where it is described.
         source: What its weights were trained on.
     """
@@ -65,7 +64,6 @@ class Architecture:
     preprocessing: Preprocessing
     stages: Mapping[str, str]
     paper: str
-    partial_weights: Mapping[str, str] = field(default_factory=dict)
     source: str = IMAGENET
 
 
@@ -86,7 +84,6 @@ ARCHITECTURES: dict[str, Architecture] = {
         preprocessing=CAFFE,
         stages=_VGG_STAGES,
         paper="Simonyan & Zisserman 2015, arXiv:1409.1556",
-        partial_weights={"vgg16_imagenet_blocks1-3.h5": "block3_pool"},
     ),
     "mobilenet_v2": Architecture(
         application="MobileNetV2",
@@ -338,10 +335,9 @@ def load_backbone(
         The backbone, with its own preprocessing.
 
     Raises:
-        ValueError: If the name or the stage is unknown, the size is too small, or the file to be
-            had holds fewer stages than asked for.
+        ValueError: If the name or the stage is unknown, or the size is too small.
         FileNotFoundError: If ``weights`` is a path at which there is no file.
-        tlhelpers.files.DownloadError: If the weights cannot be fetched.
+        tlhelpers.data.downloads.DownloadError: If the weights cannot be fetched.
 
     Example:
         >>> base = load_backbone("vgg16_mini", input_size=64, cut="block4_pool")
@@ -362,7 +358,7 @@ def load_backbone(
     model = _end_at(_build(name, input_size), row.stages[names[-1]])
     source = "random"
     if weights == "pretrained":
-        source = _load_pretrained(model, name, names[-1])
+        source = _load_pretrained(model, name)
     elif weights is not None:
         source = _load_file(model, Path(weights), name)
     return Backbone(name, model, row.preprocessing, names, input_size, source, row.paper)
@@ -399,46 +395,25 @@ def _unfrozen(model: "keras.Model") -> "keras.Model":
     return model
 
 
-def _load_pretrained(model: "keras.Model", name: str, last_stage: str) -> str:
-    """Load the pre-trained weights into a model that ends at ``last_stage``; say where from."""
-    row = ARCHITECTURES[name]
+def _load_pretrained(model: "keras.Model", name: str) -> str:
+    """Load the pre-trained weights of the whole network, or of what was cut; say where from."""
+    file = ARCHITECTURES[name].weights
     if name == "vgg16_mini":
         from tlhelpers.models.vgg16_mini import load_weights_into
 
         load_weights_into(model)
-        return row.weights
-    file, holds = _choose_file(name, last_stage)
-    whole = _end_at(_build(name, model.input_shape[1]), row.stages[holds])
-    whole.load_weights(fetch(file))
-    wanted = {layer.name for layer in model.layers}
-    for layer in whole.layers:
-        if layer.name in wanted and layer.weights:
-            model.get_layer(layer.name).set_weights(layer.get_weights())
-    return file
-
-
-def _choose_file(name: str, last_stage: str) -> tuple[str, str]:
-    """Choose the weights file that reaches ``last_stage``, and say at which stage the file ends."""
-    row = ARCHITECTURES[name]
-    stages = list(row.stages)
-    in_mirror = mirror_names()
-    if in_mirror is None and tier() == "embedded":
+        return file
+    if mirror() is None and tier() == "embedded":
         raise ValueError(
             f"The embedded tier downloads nothing, and {name}'s ImageNet weights would have to be "
             'fetched. Use "vgg16_mini", or choose the real tier with TLH_TIER=real.'
         )
-    if in_mirror is None or row.weights in in_mirror:
-        return row.weights, stages[-1]
-    for file, holds in row.partial_weights.items():
-        if file not in in_mirror:
-            continue
-        if stages.index(last_stage) <= stages.index(holds):
-            return file, holds
-        raise ValueError(
-            f"The mirror's {file} holds {name} up to {holds}. Received: a network up to "
-            f"{last_stage}. Pass cut={holds!r}, or put {row.weights} into the mirror."
-        )
-    return row.weights, stages[-1]
+    whole = _build(name, model.input_shape[1])
+    whole.load_weights(fetch(file))
+    for layer in model.layers:
+        if layer.weights:
+            layer.set_weights(whole.get_layer(layer.name).get_weights())
+    return file
 
 
 def _load_file(model: "keras.Model", path: Path, name: str) -> str:
