@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from toys import striped_data
 
-from tlhelpers import compare
+from tlhelpers import compare, load_dataset
 from tlhelpers.evaluation.comparison import spread
 from tlhelpers.evaluation.scores import paired_difference
 from tlhelpers.transfer.runs import Run
@@ -86,9 +86,66 @@ def test_other_test_images(other):
 def test_the_same_images_in_another_size():
     small = compare([made_up("scratch", 4), made_up("frozen", 2, DATA.resized(48))])
     assert small.gains[1].accuracy == pytest.approx(0.05)
-    other = striped_data(test=30).resized(48)
-    with pytest.raises(ValueError, match="same test images"):
+    drawn = [
+        load_dataset("cats_dogs", tier="embedded", n=8, test=8, image_size=s) for s in (32, 80)
+    ]
+    assert drawn[0].test.digests() != drawn[1].test.digests()
+    compare([made_up("scratch", 1, drawn[0]), made_up("frozen", 0, drawn[1])])
+
+
+@pytest.mark.parametrize("size", [32, 48])
+def test_other_images_with_the_same_labels(size):
+    other = replace(DATA, test=striped_data(test=40, seed=7).test).resized(size)
+    np.testing.assert_array_equal(other.test.labels, DATA.test.labels)
+    with pytest.raises(ValueError, match=r"same test images. Received: 'scratch' on stripes"):
         compare([made_up("scratch", 1), made_up("frozen", 1, other)])
+
+
+def uneven(train_rare, test_rare, test=20):
+    """Data in which the second class is rare."""
+    train, tested = striped_data(train=40).train, striped_data(test=2 * test).test
+    rows = [*np.flatnonzero(train.labels == 0), *np.flatnonzero(train.labels == 1)[:train_rare]]
+    seen = [*range(0, 2 * (test - test_rare), 2), *range(1, 2 * test_rare, 2)]
+    return replace(DATA, train=train.take(rows), test=tested.take(seen))
+
+
+def constant(name, data):
+    """A run that takes everything for the first class."""
+    config = {"trained_parameters": 1}
+
+    def predict(split):
+        return np.eye(2)[np.zeros(len(split), int)]
+
+    return Run(name, None, data, {}, 1.0, config, None, 1, predict)
+
+
+def reference_name(found):
+    return {"chance", "majority class"} & {text.get_text() for text in found.figure.axes[0].texts}
+
+
+def test_a_constant_answer_does_not_beat_the_reference_on_uneven_classes():
+    data = uneven(train_rare=4, test_rare=2)
+    found = compare([constant("always the first", data), made_up("frozen", 0, data)])
+    assert found.runs[0].test.accuracy == found.reference == 0.9
+    assert reference_name(found) == {"majority class"}
+    assert found.table["balanced accuracy"].tolist() == ["50.0%", "100.0%"]
+
+
+def test_the_reference_is_chance_where_training_labels_are_balanced():
+    found = compare([made_up("scratch", 4), made_up("frozen", 2)])
+    assert found.reference == 0.5
+    assert reference_name(found) == {"chance"}
+    assert "balanced accuracy" not in found.table
+    # The most frequent class is that of the training labels: the test split chooses nothing.
+    even_training = uneven(train_rare=20, test_rare=2)
+    assert compare([constant(name, even_training) for name in "ab"]).reference == 0.5
+    rare_in_training = uneven(train_rare=4, test_rare=15)
+    assert compare([constant(name, rare_in_training) for name in "ab"]).reference == 0.25
+
+
+def test_runs_trained_on_other_labels_share_the_higher_reference():
+    few, all_of_them = uneven(train_rare=20, test_rare=2), uneven(train_rare=4, test_rare=2)
+    assert compare([made_up("few", 1, few), made_up("all", 1, all_of_them)]).reference == 0.9
 
 
 def test_spread():

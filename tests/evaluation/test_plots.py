@@ -49,7 +49,7 @@ def test_every_figure_can_be_drawn_and_names_its_axes():
     scores = [Score(0.7, 0.6, 0.8, 100), Score(0.9, 0.8, 0.95, 100)]
     figures = {
         "grid": plots.image_grid(random_images(5), columns=3),
-        "scores": plots.score_figure(["scratch", "frozen"], scores, chance=0.5),
+        "scores": plots.score_figure(["scratch", "frozen"], scores, 0.9, "majority class"),
         "curves": learning_curves(HISTORY, "Tuning"),
         "confusion": plots.confusion_matrix(made_up()),
         "mistakes": plots.worst_mistakes(made_up()),
@@ -84,15 +84,23 @@ def test_image_grid():
         plots.image_grid(images[:0])
 
 
-def test_scores_show_intervals_and_chance():
+def test_scores_show_intervals_and_the_reference():
     scores = [Score(0.7, 0.6, 0.8, 1000), Score(0.9, 0.85, 0.95, 1000)]
-    (axis,) = plots.score_figure(["scratch", "tuned"], scores, chance=0.5).axes
+    (axis,) = plots.score_figure(["scratch", "tuned"], scores, 0.5, "chance").axes
     lines = [line.get_xdata() for line in axis.lines]
     assert any(np.allclose(line, [60, 80]) for line in lines)
     assert any(np.allclose(line, [85, 95]) for line in lines)
     assert any(np.allclose(line, [50, 50]) for line in lines)
     assert {"70.0%", "90.0%", "chance"} <= set(texts(axis))
     assert "1,000 images" in axis.get_xlabel()
+
+
+def test_the_reference_is_named_inside_the_figure():
+    scores = [Score(0.97, 0.95, 0.99, 300)] * 2
+    figure = plots.score_figure(["scratch", "tuned"], scores, 0.95, "majority class")
+    figure.canvas.draw()
+    (name,) = [text for text in figure.axes[0].texts if text.get_text() == "majority class"]
+    assert name.get_window_extent().x1 <= figure.axes[0].bbox.x1
 
 
 def test_confusion_matrix_counts():

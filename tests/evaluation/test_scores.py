@@ -4,18 +4,29 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tlhelpers.evaluation.scores import mean_interval, paired_difference, score, wilson_interval
+from tlhelpers.evaluation.scores import (
+    balanced_accuracy,
+    majority_accuracy,
+    mean_interval,
+    paired_difference,
+    score,
+    wilson_interval,
+)
 
 
+@pytest.mark.parametrize("confidence", [0.95, 0.99])
 @pytest.mark.parametrize(
     ("k", "n"), [(0, 1), (1, 1), (0, 20), (20, 20), (3, 7), (500, 1000), (986, 1000)]
 )
-def test_wilson_agrees_with_scipy(k, n):
-    expected = stats.binomtest(k, n).proportion_ci(0.95, method="wilson")
-    assert wilson_interval(k, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
-    wide = stats.binomtest(k, n).proportion_ci(0.99, method="wilson")
-    z = stats.norm.ppf(0.995)
-    assert wilson_interval(k, n, z) == pytest.approx((wide.low, wide.high), abs=1e-12)
+def test_wilson_inverts_the_score_test(k, n, confidence):
+    """Each end p solves |k/n - p| = z sqrt(p (1 - p) / n), or is 0 or 1."""
+    z = stats.norm.ppf(0.5 + confidence / 2)
+    for end in wilson_interval(k, n, confidence):
+        off = abs(k / n - end) - z * np.sqrt(end * (1 - end) / n)
+        assert end in (0.0, 1.0) or off == pytest.approx(0, abs=1e-9)
+    low, high = wilson_interval(k, n, confidence)
+    assert 0 <= low <= k / n <= high <= 1
+    assert low < high
 
 
 def test_wilson_covers_what_it_says():
@@ -44,6 +55,19 @@ def test_score():
         score(np.zeros(3), np.zeros(4))
     with pytest.raises(ValueError, match="n >= 1"):
         score(np.zeros(0), np.zeros(0))
+
+
+def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_occur():
+    labels, predicted = np.array([0, 0, 0, 2, 2]), np.array([0, 0, 1, 2, 0])
+    assert balanced_accuracy(predicted, labels) == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert balanced_accuracy(np.zeros(5, int), labels) == 0.5
+
+
+def test_majority_accuracy():
+    tested = np.array([0, 1, 1, 2, 2, 2, 2, 2])
+    assert majority_accuracy(np.array([2, 2, 0, 1]), tested) == 5 / 8
+    assert majority_accuracy(np.array([0, 1, 2]), tested) == pytest.approx(1 / 3)
+    assert majority_accuracy(np.array([0, 0, 1, 1, 2]), tested) == pytest.approx(3 / 16)
 
 
 def test_paired_difference_against_the_bootstrap():

@@ -99,13 +99,16 @@ def image_grid(
     return finish(figure)
 
 
-def score_figure(names: Sequence[str], scores: Sequence[Score], chance: float) -> Figure:
+def score_figure(
+    names: Sequence[str], scores: Sequence[Score], reference: float, reference_name: str
+) -> Figure:
     """Draw accuracies with their 95 % intervals, one below the other.
 
     Args:
         names: Name of each run.
         scores: Score of each run.
-        chance: Accuracy of guessing, drawn as a line.
+        reference: Accuracy that no training takes, drawn as a dotted line.
+        reference_name: What the line is called: "chance" or "majority class".
 
     Returns:
         The figure.
@@ -124,11 +127,13 @@ def score_figure(names: Sequence[str], scores: Sequence[Score], chance: float) -
                 ha="center",
                 color=colour,
             )
-        axis.axvline(100 * chance, color="#999999", ls=":", lw=1.2)
-        axis.annotate("chance", (100 * chance, len(names) - 0.45), color="#6b6b6b", fontsize=9)
+        axis.axvline(100 * reference, color="#999999", ls=":", lw=1.2)
+        spot = (100 * reference, len(names) - 0.45)
+        side = "right" if reference > 0.6 else "left"  # of a line near the edge, the inner one
+        axis.annotate(reference_name, spot, ha=side, color="#6b6b6b", fontsize=9)
         axis.set_yticks(range(len(names)), names)
         axis.set_ylim(len(names) - 0.4, -0.75)
-        lowest = min([100 * chance, *(100 * score.low for score in scores)])
+        lowest = min([100 * reference, *(100 * score.low for score in scores)])
         axis.set_xlim(max(0, lowest - 4), 101)
         axis.set_xlabel(f"accuracy on {scores[0].n:,} images, % (bars: 95 % interval)")
         axis.grid(axis="y", visible=False)

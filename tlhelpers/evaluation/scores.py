@@ -1,4 +1,4 @@
-"""How far a score can be trusted: intervals, paired differences and calibration."""
+"""How far a score can be trusted: intervals, baselines, paired differences and calibration."""
 
 import math
 from dataclasses import dataclass
@@ -11,6 +11,9 @@ Z_95 = 1.959963984540054
 @dataclass(frozen=True)
 class Score:
     """A share of right answers with its 95 % interval.
+
+    The interval covers the draw of the test images only, not training: the same recipe with another
+    seed or other training images may well score outside it.
 
     Attributes:
         accuracy: Share right, 0 to 1.
@@ -57,16 +60,16 @@ def score(predicted: np.ndarray, labels: np.ndarray) -> Score:
     return Score(right / len(labels), low, high, len(labels))
 
 
-def wilson_interval(successes: int, n: int, z: float = Z_95) -> tuple[float, float]:
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return Wilson's score interval of a proportion, which holds near 0 and 1 and for small n.
 
     Source: Wilson 1927, doi:10.1080/01621459.1927.10502953; recommended by Brown, Cai & DasGupta
-    2001, doi:10.1214/ss/1009213286.
+    2001, doi:10.1214/ss/1009213286. Computed by SciPy.
 
     Args:
         successes: Number of successes.
         n: Number of trials, at least 1.
-        z: Quantile of the normal distribution. Defaults to 1.96, for 95 %.
+        confidence: Share of such intervals that hold the truth, 0 to 1. Defaults to 0.95.
 
     Returns:
         Lower and upper end, between 0 and 1.
@@ -79,14 +82,58 @@ def wilson_interval(successes: int, n: int, z: float = Z_95) -> tuple[float, flo
         >>> round(low, 3), round(high, 3)
         (0.93, 0.994)
     """
+    from scipy.stats import binomtest
+
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(
             f"A proportion needs n >= 1 and 0 <= successes <= n. Received: {successes} of {n}."
         )
-    share = successes / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    ends = binomtest(int(successes), int(n)).proportion_ci(confidence, method="wilson")
+    return float(ends.low), float(ends.high)
+
+
+def balanced_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean of the classes' recalls, in which a rare class counts as much as a common one.
+
+    Classes without an image are left out (Brodersen et al. 2010, doi:10.1109/ICPR.2010.764).
+
+    Args:
+        predicted: Integers ``[n]``.
+        labels: Integers ``[n]``, n at least 1.
+
+    Returns:
+        0 to 1; one over the number of classes for a constant answer.
+
+    Example:
+        >>> balanced_accuracy(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1]))
+        0.5
+    """
+    from sklearn.metrics import recall_score
+
+    present = np.unique(labels)
+    return float(recall_score(labels, predicted, labels=present, average="macro"))
+
+
+def majority_accuracy(train_labels: np.ndarray, labels: np.ndarray) -> float:
+    """Score the constant answer: the most frequent class of the training labels.
+
+    Args:
+        train_labels: Integers ``[m]``, m at least 1.
+        labels: Integers ``[n]`` of the images to score on, n at least 1.
+
+    Returns:
+        0 to 1. Where several classes are equally frequent, the mean over them; so chance, one over
+        the number of classes, where all are.
+
+    Example:
+        >>> majority_accuracy(np.array([0, 0, 0, 1]), np.array([0] * 9 + [1]))
+        0.9
+        >>> majority_accuracy(np.array([0, 1]), np.array([0] * 9 + [1]))
+        0.5
+    """
+    counts = np.bincount(train_labels)
+    most_frequent = np.flatnonzero(counts == counts.max())
+    return float(np.isin(labels, most_frequent).mean() / len(most_frequent))
 
 
 def paired_difference(first_right: np.ndarray, second_right: np.ndarray) -> Score:
@@ -140,15 +187,13 @@ def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
         >>> mean_interval(np.array([0.5, 0.5, 0.5]))
         (0.5, 0.5, 0.5)
     """
-    from scipy.stats import t
+    from scipy.stats import sem, t
 
     values = np.asarray(values, float)
     if not values.size:
         raise ValueError("A mean needs at least one value. Received: none.")
     mean = float(values.mean())
-    if len(values) == 1:
-        return mean, math.nan, math.nan
-    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    half = float(t.ppf(0.975, len(values) - 1) * sem(values)) if len(values) > 1 else math.nan
     return mean, mean - half, mean + half
 
 
