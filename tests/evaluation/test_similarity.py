@@ -13,7 +13,6 @@ from tlhelpers.evaluation.similarity import (
     leep,
     linear_cka,
     logme,
-    median_distance,
     mmd2,
     nce,
 )
@@ -120,7 +119,6 @@ def test_mmd_equals_loops(rng):
     x, y = rng.normal(size=(12, 3)), rng.normal(0.5, 2.0, (9, 3))
     pooled = np.r_[x, y]
     distances = [np.linalg.norm(a - b) for i, a in enumerate(pooled) for b in pooled[:i]]
-    assert median_distance(x, y) == pytest.approx(np.median(distances))
     assert mmd2(x, y) == pytest.approx(mmd2_by_loops(x, y, np.median(distances)))
     assert mmd2(x, y, bandwidth=0.7) == pytest.approx(mmd2_by_loops(x, y, 0.7))
     assert mmd2(y, x) == pytest.approx(mmd2(x, y))
@@ -150,7 +148,7 @@ def test_mmd_says_what_is_wrong(rng):
         mmd2(x, x[:, :2])
     with pytest.raises(ValueError, match="at least 2 rows"):
         mmd2(x, x[:1])
-    with pytest.raises(ValueError, match="median distance must be above 0"):
+    with pytest.raises(ValueError, match="Received: samples most of whose rows are equal"):
         mmd2(np.ones((5, 3)), np.ones((5, 3)))
     with pytest.raises(ValueError, match=r"bandwidth must be .* above 0\. Received: 0"):
         mmd2(x, x, bandwidth=0.0)

@@ -1,4 +1,4 @@
-"""Losses and their gradients in plain NumPy float64: references to hold other code against.
+"""Losses and their gradients in NumPy's float64: references to hold other code against.
 
 Every loss takes logits, not probabilities, so that none overflows, and returns its value with its
 gradient. Rows are examples. An average over examples is an average over the first axis.
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import log_softmax
 
 CUBE_ROOT_OF_PRECISION = float(np.finfo(np.float64).eps ** (1 / 3))  # 6.06e-6
 
@@ -26,34 +27,11 @@ class Loss:
     gradient: np.ndarray
 
 
-def log_softmax(logits: npt.ArrayLike) -> np.ndarray:
-    """Return log-probabilities: ``z - log(sum(exp(z)))`` along the last axis.
+def softmax(logits: npt.ArrayLike) -> np.ndarray:
+    """Return probabilities: ``exp(z) / sum(exp(z))`` along the last axis.
 
     The largest logit is subtracted first, so that no exponential overflows (Blanchard, Higham &
     Higham 2021, doi:10.1093/imanum/draa038).
-
-    Args:
-        logits: Finite numbers ``[..., classes]``.
-
-    Returns:
-        float64 of the same shape, at most 0.
-
-    Raises:
-        ValueError: If there is no class, or a logit is not finite.
-
-    Example:
-        >>> log_softmax([1000.0, 1000.0]).round(3)
-        array([-0.693, -0.693])
-    """
-    z = _finite("logits", logits)
-    if z.ndim == 0 or z.shape[-1] == 0:
-        raise ValueError(f"logits must have a last axis of classes. Received: shape {z.shape}.")
-    shifted = z - z.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-
-def softmax(logits: npt.ArrayLike) -> np.ndarray:
-    """Return probabilities: ``exp(z) / sum(exp(z))`` along the last axis.
 
     Args:
         logits: Finite numbers ``[..., classes]``.
@@ -69,26 +47,10 @@ def softmax(logits: npt.ArrayLike) -> np.ndarray:
         array([[0.5, 0.5],
                [0. , 1. ]])
     """
-    return np.exp(log_softmax(logits))
-
-
-def sigmoid(logits: npt.ArrayLike) -> np.ndarray:
-    """Return ``1 / (1 + exp(-z))``, without overflow.
-
-    Args:
-        logits: Finite numbers of any shape.
-
-    Returns:
-        float64 of the same shape, 0 to 1.
-
-    Raises:
-        ValueError: If a logit is not finite.
-
-    Example:
-        >>> sigmoid([-1000.0, 0.0, 1000.0])
-        array([0. , 0.5, 1. ])
-    """
-    return np.exp(-np.logaddexp(0.0, -_finite("logits", logits)))
+    z = _finite("logits", logits)
+    if z.ndim == 0 or z.shape[-1] == 0:
+        raise ValueError(f"logits must have a last axis of classes. Received: shape {z.shape}.")
+    return np.exp(log_softmax(z, axis=-1))
 
 
 def cross_entropy(logits: npt.ArrayLike, targets: npt.ArrayLike) -> Loss:
@@ -114,14 +76,14 @@ def cross_entropy(logits: npt.ArrayLike, targets: npt.ArrayLike) -> Loss:
         >>> round(loss.value, 3), loss.gradient.round(3).tolist()
         (0.41, [[-0.06, 0.06], [0.25, -0.25]])
     """
-    z = _matrix("logits", logits)
-    if z.shape[1] < 2:
+    z = _finite("logits", logits)
+    if z.ndim != 2 or not len(z) or z.shape[1] < 2:
         raise ValueError(
-            f"A softmax needs at least 2 classes: over one it is always 1. Received: shape {z.shape}. "
+            f"logits must be [n, classes], n at least 1, at least 2 classes. Received: shape {z.shape}. "
             "For one logit an example use binary_cross_entropy."
         )
     y = _distributions(targets, *z.shape)
-    log_p = log_softmax(z)
+    log_p = log_softmax(z, axis=1)
     return Loss(-float((y * log_p).sum() / len(z)), (np.exp(log_p) - y) / len(z))
 
 
@@ -145,52 +107,16 @@ def binary_cross_entropy(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Loss:
         >>> round(loss.value, 3), loss.gradient.round(3).tolist()
         (0.41, [-0.25, -0.06])
     """
-    return _bernoulli(_finite("logits", logits), labels, axes=1)
-
-
-def multi_label_cross_entropy(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Loss:
-    """Cross-entropy of several yes-or-no labels: binary ones, summed over labels.
-
-    Keras's BinaryCrossentropy averages over labels as well: divide by their number to compare.
-
-    Args:
-        logits: ``[n, labels]``, n at least 1.
-        labels: ``[n, labels]``, each 0 to 1; any number of them may be 1.
-
-    Returns:
-        The mean over examples of the sum over labels, and its gradient by the logits.
-
-    Raises:
-        ValueError: If shapes don't fit, there is no example, or labels are outside 0 to 1.
-
-    Example:
-        >>> round(multi_label_cross_entropy([[0.0, 2.0]], [[1, 1]]).value, 3)
-        0.82
-    """
-    return _bernoulli(_finite("logits", logits), labels, axes=2)
-
-
-def mean_squared_error(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> Loss:
-    """Mean of squared differences over all numbers: a Gaussian likelihood of fixed variance.
-
-    Args:
-        predictions: Finite numbers ``[n, ...]``, n at least 1.
-        targets: Finite numbers of the same shape.
-
-    Returns:
-        The mean, and its gradient by the predictions.
-
-    Raises:
-        ValueError: If the shapes differ, or there is nothing to average.
-
-    Example:
-        >>> mean_squared_error([1.0, 3.0], [1.0, 1.0])
-        Loss(value=2.0, gradient=array([0., 2.]))
-    """
-    got, wanted = _finite("predictions", predictions), _finite("targets", targets)
-    _same_shape("predictions", got, "targets", wanted)
-    difference = got - wanted
-    return Loss(float(np.mean(difference**2)), 2 * difference / difference.size)
+    z, y = _finite("logits", logits), _finite("labels", labels)
+    if z.ndim != 1 or z.shape != y.shape or not z.size:
+        raise ValueError(
+            "logits and labels must both be [n], n at least 1: broadcasting would pair each with all. "
+            f"Received: {z.shape} and {y.shape}."
+        )
+    if y.min() < 0 or y.max() > 1:
+        raise ValueError(f"labels must lie between 0 and 1. Received: {y.min()} to {y.max()}.")
+    p = np.exp(-np.logaddexp(0.0, -z))  # the sigmoid, without overflow
+    return Loss(float((np.logaddexp(0.0, z) - y * z).sum() / len(z)), (p - y) / len(z))
 
 
 def l2_sp(parameters: npt.ArrayLike, start: npt.ArrayLike, alpha: float) -> Loss:
@@ -315,43 +241,12 @@ def relative_error(gradient: npt.ArrayLike, reference: npt.ArrayLike) -> float:
         0.5
     """
     got, wanted = np.asarray(gradient, float), np.asarray(reference, float)
-    _same_shape("gradient", got, "reference", wanted)
+    if got.shape != wanted.shape:
+        raise ValueError(
+            f"Gradients can only be compared in one shape. Received: {got.shape} and {wanted.shape}."
+        )
     largest = max(float(np.linalg.norm(got)), float(np.linalg.norm(wanted)))
     return float(np.linalg.norm(got - wanted)) / largest if largest else 0.0
-
-
-def check_gradient(function: Callable[[np.ndarray], Loss], at: npt.ArrayLike) -> float:
-    """Compare the gradient a loss returns with central differences of its value.
-
-    Args:
-        function: A loss of one array, such as ``lambda z: cross_entropy(z, labels)``.
-        at: Where to compare, of any shape.
-
-    Returns:
-        The :func:`relative_error`.
-
-    Example:
-        >>> check_gradient(lambda z: cross_entropy(z, [1]), [[0.5, -1.0, 2.0]]) < 1e-8
-        True
-    """
-    x = _finite("at", at)
-    return relative_error(function(x).gradient, numerical_gradient(lambda v: function(v).value, x))
-
-
-def _bernoulli(z: np.ndarray, labels: npt.ArrayLike, axes: int) -> Loss:
-    """Sum binary cross-entropies over all but the first axis, and average over that."""
-    y = _finite("labels", labels)
-    _same_shape("logits", z, "labels", y)
-    if z.ndim != axes:
-        wanted = "[n]" if axes == 1 else "[n, labels]"
-        other = "multi_label_cross_entropy" if axes == 1 else "binary_cross_entropy"
-        raise ValueError(
-            f"logits must have the shape {wanted}. Received: {z.shape}; see also {other}."
-        )
-    if y.min() < 0 or y.max() > 1:
-        raise ValueError(f"labels must lie between 0 and 1. Received: {y.min()} to {y.max()}.")
-    losses = np.logaddexp(0.0, z) - y * z
-    return Loss(float(losses.sum() / len(z)), (sigmoid(z) - y) / len(z))
 
 
 def _distributions(targets: npt.ArrayLike, n: int, classes: int) -> np.ndarray:
@@ -376,19 +271,9 @@ def _distributions(targets: npt.ArrayLike, n: int, classes: int) -> np.ndarray:
         raise ValueError(
             "Each row of targets must be a distribution: at least 0, and 1 in all. "
             f"Received: sums from {y.sum(axis=1).min():.3f} to {y.sum(axis=1).max():.3f}. "
-            "Where several labels may hold at once, use multi_label_cross_entropy."
+            "Where several labels may hold at once, sum binary_cross_entropy over them."
         )
     return y
-
-
-def _matrix(name: str, values: npt.ArrayLike) -> np.ndarray:
-    """Return a finite float64 matrix with at least one row."""
-    array = _finite(name, values)
-    if array.ndim != 2 or not len(array):
-        raise ValueError(
-            f"{name} must be [n, classes], n at least 1. Received: shape {array.shape}."
-        )
-    return array
 
 
 def _finite(name: str, values: npt.ArrayLike) -> np.ndarray:
@@ -397,12 +282,3 @@ def _finite(name: str, values: npt.ArrayLike) -> np.ndarray:
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite. Received: {array[~np.isfinite(array)][0]}.")
     return array
-
-
-def _same_shape(name: str, one: np.ndarray, other_name: str, other: np.ndarray) -> None:
-    """Refuse arrays of different shapes (broadcasting would give a wrong average) or empty ones."""
-    if one.shape != other.shape or not one.size:
-        raise ValueError(
-            f"{name} and {other_name} must have one shape and at least one number. "
-            f"Received: {one.shape} and {other.shape}."
-        )

@@ -13,7 +13,6 @@ from tlhelpers.evaluation.scores import Score, reliability
 
 if TYPE_CHECKING:
     import keras
-    from matplotlib.axes import Axes
 
     from tlhelpers.transfer.runs import Run
 
@@ -35,6 +34,19 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "savefig.facecolor": "white",
 }
+
+
+def finish(figure: Figure) -> Figure:
+    """Close a figure, so that a notebook shows it once: as the cell's value.
+
+    Args:
+        figure: The figure.
+
+    Returns:
+        The same figure.
+    """
+    plt.close(figure)
+    return figure
 
 
 def colour_of(name: str, place: int = 0) -> str:
@@ -119,14 +131,9 @@ def score_figure(
             colour = colour_of(name, place)
             axis.plot([100 * score.low, 100 * score.high], [place, place], color=colour, lw=2.5)
             axis.plot(100 * score.accuracy, place, "o", color=colour, ms=8)
-            axis.annotate(
-                f"{score.accuracy:.1%}",
-                (100 * score.accuracy, place),
-                xytext=(0, 8),
-                textcoords="offset points",
-                ha="center",
-                color=colour,
-            )
+            above: Any = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center"}
+            mark = (100 * score.accuracy, place)
+            axis.annotate(f"{score.accuracy:.1%}", mark, color=colour, **above)
         axis.axvline(100 * reference, color="#999999", ls=":", lw=1.2)
         spot = (100 * reference, len(names) - 0.45)
         side = "right" if reference > 0.6 else "left"  # of a line near the edge, the inner one
@@ -184,20 +191,14 @@ def accuracy_by_labels(accuracies: Mapping[str, Mapping[int, Sequence[float]]]) 
     return finish(figure)
 
 
-def _name_line_ends(axis: "Axes", ends: Sequence[tuple[float, str, int, str]]) -> None:
+def _name_line_ends(axis: Axes, ends: Sequence[tuple[float, str, int, str]]) -> None:
     """Write names at the lines' ends, moved up where they would lie on one another."""
     lowest, highest = axis.get_ylim()
     least_gap, height = 0.06 * (highest - lowest), -np.inf
     for mean, name, count, colour in sorted(ends):
         height = max(mean, height + least_gap)
-        axis.annotate(
-            name,
-            (count, height),
-            xytext=(8, 0),
-            textcoords="offset points",
-            va="center",
-            color=colour,
-        )
+        place: Any = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
+        axis.annotate(name, (count, height), color=colour, **place)
     # A name above the axis's end would not be drawn at all.
     axis.set_ylim(lowest, max(highest, height + least_gap / 2))
 
@@ -279,32 +280,14 @@ def reliability_diagram(run: "Run", split: str = "test") -> Figure:
         figure, axis = plt.subplots(figsize=(3.8, 3.5))
         axis.plot([0, 100], [0, 100], ":", color="#999999")
         area = 20 + 380 * measured.count / measured.count.max()
-        axis.scatter(
-            100 * measured.confidence,
-            100 * measured.accuracy,
-            area,
-            color=colour_of(run.name),
-            alpha=0.6,
-        )
+        confidence, accuracy = 100 * measured.confidence, 100 * measured.accuracy
+        axis.scatter(confidence, accuracy, area, color=colour_of(run.name), alpha=0.6)
         axis.set_xlim(45 if run.data.num_classes == 2 else 0, 102)
         axis.set_ylim(0, 105)
         axis.set_xlabel("confidence, %")
         axis.set_ylabel("accuracy, %")
         axis.set_title(f"calibration error {measured.error:.3f}")
     return finish(figure)
-
-
-def finish(figure: Figure) -> Figure:
-    """Close a figure, so that a notebook shows it once: as the cell's value.
-
-    Args:
-        figure: The figure.
-
-    Returns:
-        The same figure.
-    """
-    plt.close(figure)
-    return figure
 
 
 def learning_curves(history: Mapping[str, Sequence[float]], title: str = "") -> Figure:
@@ -331,35 +314,21 @@ def learning_curves(history: Mapping[str, Sequence[float]], title: str = "") -> 
         )
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.8))
-        draw_curves(axes, history)
+        panels = (axes[0], "loss", "nats", 1), (axes[1], "accuracy", "%", 100)
+        for axis, key, unit, factor in panels:
+            for name, split, style in (key, "training", "-"), (f"val_{key}", "validation", "--"):
+                values = factor * np.asarray(history.get(name, []), float)
+                if len(values):
+                    marker = "." if len(values) < 40 else ""
+                    epochs = range(1, len(values) + 1)
+                    axis.plot(epochs, values, style, label=split, marker=marker)
+            axis.set_xlabel("epoch")
+            axis.set_ylabel(f"{key}, {unit}")
+            if axis.lines:
+                axis.legend()
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return finish(figure)
-
-
-def draw_curves(axes: Sequence[Axes], history: Mapping[str, Sequence[float]]) -> None:
-    """Draw loss and accuracy into two axes.
-
-    Args:
-        axes: Two axes.
-        history: Figures of each epoch, by name.
-    """
-    for axis, key, label in zip(
-        axes, ("loss", "accuracy"), ("loss, nats", "accuracy, %"), strict=True
-    ):
-        factor = 1 if key == "loss" else 100
-        for name, style in ((key, "-"), (f"val_{key}", "--")):
-            values = [factor * value for value in history.get(name, [])]
-            if values:
-                epochs = range(1, len(values) + 1)
-                split = "validation" if name.startswith("val_") else "training"
-                axis.plot(
-                    epochs, values, style, label=split, marker="." if len(values) < 40 else ""
-                )
-        axis.set_xlabel("epoch")
-        axis.set_ylabel(label)
-        if axis.lines:
-            axis.legend()
 
 
 def live() -> bool:

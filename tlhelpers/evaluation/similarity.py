@@ -7,11 +7,8 @@ scores try to foretell: they only rank candidates, and whether they rank them we
 import numpy as np
 import numpy.typing as npt
 
-GRID = 33
-"""Points of each round of LogME's search for the noise-to-signal ratio."""
-
-ROUNDS = 4
-"""Rounds of that search, each sixteen times finer than the one before."""
+GRID, ROUNDS = 33, 4
+"""LogME's search for the noise-to-signal ratio: points a round, and rounds, each 16 times finer."""
 
 
 def linear_cka(x: npt.ArrayLike, y: npt.ArrayLike, *, debiased: bool = True) -> float:
@@ -65,58 +62,37 @@ def mmd2(x: npt.ArrayLike, y: npt.ArrayLike, *, bandwidth: float | None = None) 
     Args:
         x: Finite numbers ``[n, d]``, at least 2 rows.
         y: Finite numbers ``[m, d]``, at least 2 rows.
-        bandwidth: σ, above 0, in the features' unit. Defaults to :func:`median_distance`.
+        bandwidth: σ, above 0, in the features' unit. Defaults to the median distance between the
+            rows of both samples together (section 8 there).
 
     Returns:
         About 0 for samples of one distribution (it may be below), at most 2.
 
     Raises:
-        ValueError: If shapes don't fit, there are too few rows, or σ is not above 0.
+        ValueError: If shapes don't fit, there are too few rows, most of them equal, or σ is not above 0.
 
     Example:
         >>> rng = np.random.default_rng(0)
         >>> mmd2(rng.normal(size=(80, 2)), rng.normal(3.0, size=(80, 2))) > 0.5
         True
     """
-    a, b = _pair(x, y)
-    sigma = median_distance(a, b) if bandwidth is None else float(bandwidth)
+    from scipy.spatial.distance import pdist, squareform
+
+    a, b = _matrix("x", x, at_least=2), _matrix("y", y, at_least=2)
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(
+            f"x and y must have the same features. Received: {a.shape[1]} and {b.shape[1]} columns."
+        )
+    squared = pdist(np.r_[a, b], "sqeuclidean")
+    sigma = float(np.sqrt(np.median(squared)) if bandwidth is None else bandwidth)
     if not (np.isfinite(sigma) and sigma > 0):
-        raise ValueError(f"bandwidth must be a finite number above 0. Received: {bandwidth}.")
-    kernel = np.exp(_squared_distances(np.r_[a, b]) / (-2 * sigma**2))
+        received = "samples most of whose rows are equal" if bandwidth is None else bandwidth
+        raise ValueError(f"bandwidth must be a finite number above 0. Received: {received}.")
+    kernel = np.exp(squareform(squared) / (-2 * sigma**2))
     n, m = len(a), len(b)
     within_a = (kernel[:n, :n].sum() - n) / (n * (n - 1))
     within_b = (kernel[n:, n:].sum() - m) / (m * (m - 1))
     return float(within_a + within_b - 2 * kernel[:n, n:].mean())
-
-
-def median_distance(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
-    """Return the median distance between the rows of two samples put together.
-
-    The usual bandwidth of a kernel between samples (Gretton et al. 2012, section 8).
-
-    Args:
-        x: Finite numbers ``[n, d]``, at least 2 rows.
-        y: Finite numbers ``[m, d]``, at least 2 rows.
-
-    Returns:
-        A number above 0, in the features' unit.
-
-    Raises:
-        ValueError: If shapes don't fit, or most rows are equal.
-
-    Example:
-        >>> median_distance([[0.0], [1.0]], [[0.0], [1.0]])
-        1.0
-    """
-    a, b = _pair(x, y)
-    pooled = np.r_[a, b]
-    median = float(np.sqrt(np.median(_squared_distances(pooled)[np.triu_indices(len(pooled), 1)])))
-    if median == 0:
-        raise ValueError(
-            "The median distance must be above 0. Received: samples most of whose rows are equal; "
-            "pass a bandwidth of your own."
-        )
-    return median
 
 
 def h_score(features: npt.ArrayLike, labels: npt.ArrayLike, *, shrink: bool = True) -> float:
@@ -147,7 +123,7 @@ def h_score(features: npt.ArrayLike, labels: npt.ArrayLike, *, shrink: bool = Tr
     f = _features("features", features)
     classes, y = _classes("labels", labels, len(f))
     centred = f - f.mean(axis=0)
-    left, singular, _ = _svd(centred)
+    left, singular = _svd(centred)
     variances, weight, floor = singular**2 / len(f), 1.0, 0.0
     if shrink:
         from sklearn.covariance import ledoit_wolf_shrinkage
@@ -255,7 +231,7 @@ def logme(features: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """
     f = _features("features", features)
     classes, y = _classes("labels", labels, len(f))
-    left, singular, _ = _svd(f)
+    left, singular = _svd(f)
     targets = np.eye(len(classes))[y]
     projected = (left.T @ targets) ** 2  # [r, classes]
     rest = np.maximum(0.0, np.bincount(y) - projected.sum(axis=0))
@@ -293,28 +269,11 @@ def _dependence(a: np.ndarray, b: np.ndarray, debiased: bool) -> float:
     return plain - n / (n - 2) * float(of_a @ of_b) + of_a.sum() * of_b.sum() / ((n - 1) * (n - 2))
 
 
-def _svd(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a singular value decomposition without the directions that are zero but for rounding."""
-    left, singular, right = np.linalg.svd(matrix, full_matrices=False)
+def _svd(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return left singular vectors and values, without those that are zero but for rounding."""
+    left, singular, _ = np.linalg.svd(matrix, full_matrices=False)
     rank = int((singular > singular[0] * max(matrix.shape) * np.finfo(float).eps).sum())
-    return left[:, :rank], singular[:rank], right[:rank]
-
-
-def _squared_distances(rows: np.ndarray) -> np.ndarray:
-    """Return the squared distance of every row to every other, 0 on the diagonal."""
-    from scipy.spatial.distance import pdist, squareform
-
-    return squareform(pdist(rows, "sqeuclidean"))
-
-
-def _pair(x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Check two samples of the same features."""
-    a, b = _matrix("x", x, at_least=2), _matrix("y", y, at_least=2)
-    if a.shape[1] != b.shape[1]:
-        raise ValueError(
-            f"x and y must have the same features. Received: {a.shape[1]} and {b.shape[1]} columns."
-        )
-    return a, b
+    return left[:, :rank], singular[:rank]
 
 
 def _matrix(name: str, values: npt.ArrayLike, at_least: int = 1) -> np.ndarray:

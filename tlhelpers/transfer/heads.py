@@ -45,9 +45,9 @@ class LinearHead:
         Returns:
             float32 ``[n, classes]``, rows summing to 1.
         """
-        logits = np.asarray(features, np.float32) @ self.kernel + self.bias
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return exponentials / exponentials.sum(axis=1, keepdims=True)
+        from scipy.special import softmax
+
+        return softmax(np.asarray(features, np.float32) @ self.kernel + self.bias, axis=1)
 
     def as_layer(self) -> "keras.layers.Dense":
         """Return a built Keras ``Dense`` layer with a softmax that computes the same."""
