@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 import keras
@@ -21,6 +22,7 @@ from tlhelpers import runtime
 def as_new(monkeypatch):
     """Undo what setup chooses for the whole process."""
     monkeypatch.setattr(runtime, "_chosen_tier", None)
+    monkeypatch.setattr(runtime, "_is_deterministic", False)
     monkeypatch.delenv("TLH_TIER", raising=False)
     policy, calls = keras.config.dtype_policy(), []
     monkeypatch.setattr(
@@ -71,6 +73,24 @@ class TestCacheFolder:
         monkeypatch.delenv("TLH_CACHE")
         monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / name))
         assert runtime.cache_folder() == tmp_path / "tlhelpers"
+
+    @pytest.mark.parametrize("found", [None, "~/.cache/tlhelpers"])
+    def test_a_user_without_a_home_is_told_what_to_set(self, monkeypatch, tmp_path, found):
+        """Some releases of platformdirs raise, others give a folder called ~ in the current one."""
+
+        def user_cache_dir(name):
+            if found is None:
+                raise RuntimeError("could not determine the home directory")
+            return found
+
+        def no_home(path):
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.delenv("TLH_CACHE")
+        monkeypatch.setattr("platformdirs.user_cache_dir", user_cache_dir)
+        monkeypatch.setattr(Path, "expanduser", no_home)
+        with pytest.raises(PermissionError, match=r"this user has none.*Set TLH_CACHE"):
+            runtime.cache_folder()
 
     def test_not_writable(self, monkeypatch, tmp_path):
         (tmp_path / "file").touch()
@@ -220,6 +240,50 @@ class TestSetup:
         runtime.setup(deterministic=True)
         assert as_new == ["deterministic"] * 2
 
+    def test_determinism_that_cannot_be_turned_off_is_said(self, capsys):
+        runtime.setup(deterministic=True)
+        assert len(capsys.readouterr().out.splitlines()) == 1
+        runtime.setup(deterministic=False)
+        _, note = capsys.readouterr().out.splitlines()
+        assert "stays deterministic" in note
+        assert "restart the kernel" in note
+
+    @pytest.mark.parametrize(
+        ("wrong", "error", "message"),
+        [
+            ({"seed": -1}, ValueError, r"between 0 and 2\*\*32 - 1. Received: -1"),
+            ({"seed": 2**32}, ValueError, "Received: 4294967296"),
+            ({"seed": 1.5}, TypeError, "must be an integer. Received: 1.5"),
+            ({"seed": "0"}, TypeError, "must be an integer. Received: '0'"),
+            ({"precision": "half"}, ValueError, "one of float32, mixed.*Received: 'half'"),
+            ({"tier": ""}, ValueError, "Received: ''"),
+        ],
+    )
+    def test_what_makes_no_sense_is_refused_before_anything_changes(
+        self, wrong, error, message, capsys
+    ):
+        runtime.setup(seed=np.uint32(2**32 - 1))
+        drawn = np.random.get_state()[1].copy()
+        with pytest.raises(error, match=message):
+            runtime.setup(**wrong)
+        np.testing.assert_array_equal(np.random.get_state()[1], drawn)
+
+    @pytest.mark.parametrize(
+        ("name", "left"),
+        [("image_data_format", "channels_first"), ("floatx", "float16"), ("epsilon", 1e-3)],
+    )
+    def test_settings_left_in_keras_are_put_back_and_said(self, name, left, capsys):
+        usual = getattr(keras.config, name)()
+        getattr(keras.config, f"set_{name}")(left)
+        try:
+            runtime.setup()
+            assert getattr(keras.config, name)() == usual
+        finally:
+            getattr(keras.config, f"set_{name}")(usual)
+        _, note = capsys.readouterr().out.splitlines()
+        assert f"{name} was {left}" in note
+        assert f"it is {usual} now" in note
+
     def test_precision_can_be_chosen(self, capsys):
         assert runtime.setup(precision="mixed_bfloat16").precision == "mixed_bfloat16"
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
@@ -267,6 +331,57 @@ class TestSetup:
         assert runtime.steps_per_execution() == (8 if gpu else 1)
 
 
+def start(script, **variables):
+    """Run a script in a new process; a variable given as None is unset."""
+    env = {key: value for key, value in (os.environ | variables).items() if value is not None}
+    return subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+
+
+SETUP = "import tlhelpers as tl; tl.setup()"
+
+
+@pytest.mark.parametrize("backend", ["torch", "numpy", "nonsense"])
+def test_a_backend_that_is_not_supported_is_refused(backend):
+    done = start(SETUP, KERAS_BACKEND=backend)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ValueError: Keras's backend must be tensorflow or jax. Received: ")
+    assert f"'{backend}', from KERAS_BACKEND={backend}" in last
+    assert "KERAS_BACKEND=tensorflow" in last
+
+
+@pytest.mark.parametrize(("backend", "error"), [("numpy", "ValueError"), ("torch", "ImportError")])
+def test_so_is_one_that_keras_json_names(backend, error, tmp_path):
+    if backend == "torch" and find_spec("torch"):
+        error = "ValueError"
+    (tmp_path / "keras.json").write_text(f'{{"backend": "{backend}"}}')
+    done = start(SETUP, KERAS_BACKEND=None, KERAS_HOME=str(tmp_path))
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"{error}: Keras")
+    assert "keras.json" in last
+    assert "KERAS_BACKEND=tensorflow" in last
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_any_output_stream_will_do(encoding):
+    """A chapter's other lines too, once setup has printed its own."""
+    script = (
+        "from tlhelpers.runtime import say\n"
+        "say('embedded tier · CPU')\nprint('✓ M\u00fcller → 山')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    line, other = done.stdout.decode(encoding).splitlines()
+    assert line.startswith("embedded tier | CPU" if encoding == "ascii" else "embedded tier · CPU")
+    assert ("山" if encoding == "utf-8" else r"\u5c71") in other
+    assert ("ü" if encoding != "ascii" else r"\xfc") in other
+
+
 def test_versions():
     assert runtime.installed_version("keras") == keras.__version__
     assert runtime.installed_version("no-such-package") is None
@@ -302,8 +417,7 @@ def test_a_quiet_first_cell():
     script = (
         "import tlhelpers as tl\ntl.setup(seed=1)\nimport tensorflow as tf\ntf.constant(1.0) + 1\n"
     )
-    env = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
-    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+    done = start(script, TF_CPP_MIN_LOG_LEVEL=None)
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     assert line.startswith("embedded tier · ")
@@ -320,10 +434,7 @@ def test_one_dnn_is_on_unless_the_user_turned_it_off(chosen, expected):
         "import tlhelpers\nimport tensorflow\n"
         "from tensorflow.python.framework.test_util import IsMklEnabled\nprint(IsMklEnabled())\n"
     )
-    env = {key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"}
-    if chosen is not None:
-        env["TF_ENABLE_ONEDNN_OPTS"] = chosen
-    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+    done = start(script, TF_ENABLE_ONEDNN_OPTS=chosen)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [expected]
 

@@ -1,6 +1,7 @@
 """The doctor: true statements, useful advice, and the right exit status."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -164,3 +165,31 @@ def test_without_tensorflow():
     assert "wrong  Keras: does not start" in done.stdout
     assert "To put right before a chapter can run: tensorflow, Keras." in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_settings_left_in_keras_are_worth_a_note(monkeypatch):
+    monkeypatch.setattr("tlhelpers.runtime.start_keras", lambda: ["floatx was float16."])
+    assert str(doctor._devices()[0]) == " note  Keras: floatx was float16."
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_why_a_gpu_is_not_used_is_shown(backend, monkeypatch):
+    """The log level that keeps a first cell quiet also hides the reason."""
+    pytest.importorskip(backend)
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    monkeypatch.setattr("tlhelpers.runtime.has_gpu", lambda: False)
+    monkeypatch.setattr("tlhelpers.runtime.describe_device", lambda: ("CPU", 0.0))
+    monkeypatch.setattr("keras.backend.backend", lambda: backend)
+    monkeypatch.setattr(doctor, "_nvidia_gpu_present", lambda: True)
+    *_, finding = doctor._devices()
+    assert (finding.state, finding.subject) == ("note", "GPU")
+    assert f"an NVIDIA GPU is there and {backend} does not use it: " in finding.detail
+    if backend == "tensorflow":  # JAX says something only where it sees the GPU
+        assert re.search("cuda", finding.detail, re.I)
+
+
+def test_a_machine_without_a_gpu_has_no_note_on_it(monkeypatch):
+    monkeypatch.setattr(doctor, "_nvidia_gpu_present", lambda: False)
+    monkeypatch.setattr("tlhelpers.runtime.has_gpu", lambda: False)
+    assert [finding.subject for finding in doctor._devices()] == ["device"]

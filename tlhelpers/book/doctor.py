@@ -1,10 +1,14 @@
 """Examine the environment a chapter will run in, and say what to do about what is wrong."""
 
+import os
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 MIN_FREE_GIGABYTES = 2.0
 
@@ -93,18 +97,52 @@ def _packages() -> list[Finding]:
 
 
 def _devices() -> list[Finding]:
-    """Check that Keras's backend starts, and name what it computes on."""
-    from tlhelpers.runtime import describe_device, quiet_stderr
+    """Check that Keras's backend starts, and name what it computes on; and what keeps a GPU out."""
+    from tlhelpers.runtime import describe_device, has_gpu, quiet_stderr, start_keras
 
     try:
         with quiet_stderr():
+            notes = start_keras()
             import keras
 
             device, _ = describe_device()
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return [Finding("wrong", "Keras", f"does not start: {reason}")]
-    return [Finding("ok", "device", f"{device}, with Keras on {keras.backend.backend()}")]
+    backend = keras.backend.backend()
+    findings = [Finding("note", "Keras", note) for note in notes]
+    findings.append(Finding("ok", "device", f"{device}, with Keras on {backend}"))
+    if not has_gpu() and _nvidia_gpu_present():
+        reason = _why_no_gpu(backend)
+        advice = f"an NVIDIA GPU is there and {backend} does not use it: {reason}"
+        findings.append(Finding("note", "GPU", advice))
+    return findings
+
+
+def _nvidia_gpu_present() -> bool:
+    """Tell whether this machine has an NVIDIA GPU with a driver, whatever the backend says."""
+    return shutil.which("nvidia-smi") is not None or Path("/dev/nvidiactl").exists()
+
+
+def _why_no_gpu(backend: str) -> str:
+    """Start the backend in a process that holds nothing back, and return what it says of GPUs."""
+    start = {
+        "tensorflow": "import tensorflow as tf; tf.config.list_physical_devices('GPU')",
+        "jax": "import jax; jax.devices()",
+    }[backend]
+    loud = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "0"}
+    try:
+        started = subprocess.run(
+            [sys.executable, "-c", start], env=loud, capture_output=True, text=True, timeout=300
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    said = [
+        line for line in started.stderr.splitlines() if re.search("gpu|cuda|dlopen", line, re.I)
+    ]
+    # A line begins with its level, time and place in the source: "W0000 00:00:17... gpu.cc:23] ".
+    told = dict.fromkeys(re.sub(r"^.*?\.(cc|py):\d+\] ", "", line) for line in said)
+    return " ".join(told) or "it gives no reason"
 
 
 def _tier() -> list[Finding]:
