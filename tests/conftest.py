@@ -19,6 +19,7 @@ os.environ["TLH_CACHE"] = _CACHE
 import matplotlib  # noqa: E402
 import pytest  # noqa: E402
 from building import find_chromium, make  # noqa: E402
+from servers import serving  # noqa: E402
 
 matplotlib.use("Agg")  # for tests; a kernel keeps its own inline backend
 
@@ -51,6 +52,27 @@ def pytest_unconfigure() -> None:
 def root() -> Path:
     """The project's folder."""
     return ROOT
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, no mirror, and no waiting between tries."""
+    from tlhelpers.data import downloads
+
+    monkeypatch.setenv("TLH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    for name in ("TLH_MIRROR", "TLH_TIER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(downloads, "_WAITS", (0, 0, 0))
+    downloads._content_at.cache_clear()
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def server(tmp_path: Path):
+    """A web server for the folder ``served``."""
+    with serving(tmp_path / "served") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -93,9 +93,9 @@ class TestFetch:
         to = tmp_path / "copy"
         assert main(["fetch", "mnist.npz", "cifar10.zip", "--to", str(to)]) == 0
         assert f"export TLH_MIRROR={to}" in capsys.readouterr().out
-        assert sorted(file.name for file in to.iterdir()) == sorted(
+        assert {file.name for file in to.iterdir()} - {".SHA256SUMS.lock"} == {
             file.name for file in mirror.iterdir()
-        )
+        }
         assert (to / "mnist.npz").read_bytes() == (mirror / "mnist.npz").read_bytes()
         assert main(["fetch", "mnist.npz", "--to", str(to)]) == 0
         assert "already there  mnist.npz" in capsys.readouterr().out
@@ -110,6 +110,37 @@ class TestFetch:
     def test_where_a_file_is(self, mirror, capsys):
         assert main(["fetch", "mnist.npz"]) == 0
         assert capsys.readouterr().out == f"mnist.npz: {mirror / 'mnist.npz'}\n"
+
+    def test_all_that_the_mirror_has(self, mirror, tmp_path, capsys):
+        assert main(["fetch"]) == 0
+        names = ("cifar10.zip", "mnist.npz")
+        assert capsys.readouterr().out == "".join(f"{name}: {mirror / name}\n" for name in names)
+        assert main(["fetch", "--to", str(tmp_path / "copy")]) == 0
+        assert (tmp_path / "copy" / "cifar10.zip").is_file()
+
+    def test_one_that_fails_does_not_stop_the_others(self, mirror, capsys):
+        (mirror / "cifar10.zip").write_text("damaged")
+        assert main(["fetch", "cifar10.zip", "mnist.npz"]) == 1
+        said = capsys.readouterr()
+        assert f"mnist.npz: {mirror / 'mnist.npz'}" in said.out
+        assert "Not fetched: cifar10.zip." in said.out
+        assert "missing, unreadable or damaged" in said.err
+
+    @pytest.mark.parametrize("to", ["", " "])
+    def test_a_folder_without_a_name(self, mirror, to, capsys, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        before = sorted(tmp_path.rglob("*"))
+        assert main(["fetch", "mnist.npz", "--to", to]) == 1
+        said = capsys.readouterr()
+        assert f"must be a folder with a name. Received: {to!r}" in said.err
+        assert "complete" not in said.out
+        assert sorted(tmp_path.rglob("*")) == before
+
+    def test_a_folder_that_is_a_file(self, mirror, tmp_path, capsys):
+        (tmp_path / "file").write_text("mine")
+        assert main(["fetch", "mnist.npz", "--to", str(tmp_path / "file")]) == 1
+        assert "The mirror must be writable. Received" in capsys.readouterr().err
+        assert (tmp_path / "file").read_text() == "mine"
 
     def test_an_unknown_file(self, tmp_path, monkeypatch, capsys):
         monkeypatch.delenv("TLH_MIRROR", raising=False)

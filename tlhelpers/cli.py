@@ -49,9 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 
     fetch = commands.add_parser("fetch", help="fetch data and weights, or make a classroom mirror")
     fetch.add_argument("names", nargs="*", help="files to fetch (default: all)")
-    fetch.add_argument(
-        "--to", type=Path, metavar="DIR", help="make a mirror there (default: cache)"
-    )
+    fetch.add_argument("--to", metavar="DIR", help="make a mirror there (default: cache)")
     fetch.set_defaults(command=_fetch)
 
     run = commands.add_parser("run", help="execute a chapter and keep the result")
@@ -103,20 +101,28 @@ def _doctor(_: argparse.Namespace) -> int:
 
 def _fetch(options: argparse.Namespace) -> int:
     """Fetch files into the cache, or make or complete a mirror."""
-    from tlhelpers.data.downloads import FILES, fetch, fetch_all
+    from tlhelpers.data.downloads import FILES, DownloadError, fetch, mirror_names
+    from tlhelpers.data.mirrors import fetch_all
 
+    failed = []
     if options.to is None:
-        for name in options.names or [file.name for file in FILES.values() if file.url]:
-            print(f"{name}: {fetch(name)}")
-        return 0
-    reports = fetch_all(options.to, options.names or None)
-    for fetched in reports:
-        print(f"{fetched.status:>8}  {fetched.name}  {fetched.bytes / 1e6:.1f} MB")
-    failed = [fetched.name for fetched in reports if fetched.status == "failed"]
+        listed = mirror_names()
+        published = [file.name for file in FILES.values() if file.url]
+        for name in options.names or (published if listed is None else sorted(listed)):
+            try:
+                print(f"{name}: {fetch(name)}")
+            except (DownloadError, OSError) as error:
+                print(error, file=sys.stderr)
+                failed.append(name)
+    else:
+        for fetched in fetch_all(options.to, options.names or None):
+            print(f"{fetched.status:>8}  {fetched.name}  {fetched.bytes / 1e6:.1f} MB")
+            failed += [fetched.name] if fetched.status == "failed" else []
     if failed:
         print(f"Not fetched: {', '.join(failed)}. Repeat the command to try again.")
         return 1
-    print(f"The mirror is complete. Use it with: export TLH_MIRROR={options.to.resolve()}")
+    if options.to is not None:
+        print(f"The mirror is complete. Use it: export TLH_MIRROR={Path(options.to).resolve()}")
     return 0
 
 

@@ -250,7 +250,7 @@ def replacing(path: str | os.PathLike[str], size: int | None = None) -> Iterator
 
     Args:
         path: The file; its folder is made when missing.
-        size: Bytes to be written, for the message where the disk is full. Defaults to unknown.
+        size: Bytes to be written; raises at once where there is no room. Defaults to unknown.
 
     Yields:
         A path in the same folder that ends like the file's name.
@@ -265,6 +265,7 @@ def replacing(path: str | os.PathLike[str], size: int | None = None) -> Iterator
     path = Path(path).resolve()
     # A short name: one made from the file's own could be too long for the file system.
     part = path.with_name(f".part-{uuid.uuid4().hex[:12]}{path.suffix}")
+    check_room(path.name, path.parent, size or 0)
     with plain_disk_errors(path.name, path.parent, size):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -371,7 +372,7 @@ def locked(path: Path) -> Iterator[None]:
     """Hold a lock that only one process has at a time; say so if another keeps this one waiting.
 
     Args:
-        path: The lock file, in a folder that exists. Whoever shares the folder may lock it.
+        path: The lock file; its folder is made when missing. Whoever shares it may lock it.
 
     Example:
         >>> with locked(cache_folder() / ".example.lock"):
@@ -380,6 +381,7 @@ def locked(path: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     with plain_disk_errors(path.name, path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path, mode=0o666)
         try:
             lock.acquire(timeout=2)

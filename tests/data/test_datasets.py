@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlhelpers.data import datasets
+from tlhelpers.data import datasets, published
 from tlhelpers.data.datasets import load_dataset
-from tlhelpers.data.downloads import DownloadError, digest_of, fetch_all
+from tlhelpers.data.downloads import DownloadError, digest_of
 from tlhelpers.data.images import resize_image
+from tlhelpers.data.mirrors import fetch_all
 
 # Read before the fixtures below clear it.
 MIRROR = os.environ.get("TLH_MIRROR", "")
@@ -177,9 +178,15 @@ class TestErrors:
         monkeypatch.setattr(keras.datasets.cifar10, "load_data", unplugged)
         with pytest.raises(DownloadError) as caught:
             load_dataset("cifar10", tier="real")
-        for part in (datasets.CIFAR10_ADDRESS, "TLH_MIRROR", "TLH_TIER=embedded"):
+        for part in (published.CIFAR10_ADDRESS, "TLH_MIRROR", "TLH_TIER=embedded"):
             assert part in str(caught.value)
         assert "long story" not in str(caught.value)
+
+
+def small(monkeypatch, name, train, test):
+    """Let a data set be whole with so many images a class."""
+    sizes = {part: train if part.startswith("train") else test for part in published.SIZES[name]}
+    monkeypatch.setitem(published.SIZES, name, sizes)
 
 
 class TestSmallMirrors:
@@ -194,6 +201,7 @@ class TestSmallMirrors:
             for number in range(count)
         ]
         archive = zip_of_images([*names, f"{top}/vectorize.py"], "PNG", 4)
+        small(monkeypatch, "cats_dogs", 250, 3)
         make_mirror(tmp_path / "mirror", monkeypatch, cats_and_dogs_filtered__zip=archive)
         data = load_dataset("cats_dogs", tier="real", image_size=8)
         assert sizes(data) == (100, 400, 6)
@@ -205,55 +213,19 @@ class TestSmallMirrors:
         assert {path.parents[1].name for path in data.test.paths} == {"validation"}
         assert sizes(load_dataset("cats_dogs", tier="real", n=20, test=4)) == (20, 5, 4)
 
-    def test_cats_dogs_of_another_layout(self, plain, tmp_path, monkeypatch):
-        archive = zip_of_images(["train/cats/1.jpg"])
-        make_mirror(tmp_path / "mirror", monkeypatch, cats_and_dogs_filtered__zip=archive)
-        with pytest.raises(ValueError, match="must hold cats_and_dogs_filtered/train/cats"):
-            load_dataset("cats_dogs", tier="real")
-
     def test_mnist(self, plain, tmp_path, monkeypatch):
         rng = np.random.default_rng(0)
         file = io.BytesIO()
         images = rng.integers(0, 256, (5100, 28, 28), dtype=np.uint8)
-        labels = np.arange(5100, dtype=np.uint8) % 10
+        labels = (np.arange(5100) % 10).astype(np.uint8)
         np.savez(file, x_train=images, y_train=labels, x_test=images[:30], y_test=labels[:30])
         make_mirror(tmp_path / "mirror", monkeypatch, mnist__npz=file.getvalue())
+        small(monkeypatch, "mnist", 510, 3)
         data = load_dataset("digits", tier="real")
         assert sizes(data) == (100, 5000, 30)
         assert data.train.load([0]).shape == (1, 32, 32, 3)
         np.testing.assert_array_equal(data.test.load(image_size=28)[..., 1], images[:30])
         np.testing.assert_array_equal(data.test.labels, labels[:30])
-
-    @pytest.mark.parametrize("form", ["PNG", "JPEG"])
-    def test_cifar10_archive(self, plain, tmp_path, monkeypatch, form):
-        names = [
-            f"cifar10/{split}/{name}/{number:04d}.{form.lower().replace('e', '')}"
-            for split in ("train", "test")
-            for name in datasets.CIFAR10_CLASSES
-            for number in range(3)
-        ]
-        place = make_mirror(
-            tmp_path / "mirror", monkeypatch, cifar10__zip=zip_of_images(names, form)
-        )
-        arrays, is_jpeg = datasets.load_archive(place / "cifar10.zip")
-        assert is_jpeg == (form == "JPEG")
-        assert arrays["train_images"].shape == (30, 32, 32, 3)
-        # Members are sorted, so test comes before train, but within each order is kept.
-        red = arrays["train_images"][:, 16, 16, 0].astype(int)
-        assert np.abs(red - np.arange(30)).max() <= (0 if form == "PNG" else 3)
-        np.testing.assert_array_equal(arrays["test_labels"], np.repeat(np.arange(10), 3))
-        # The second time nothing is decoded.
-        monkeypatch.setattr(datasets, "read_image", None)
-        again, _ = datasets.load_archive(place / "cifar10.zip")
-        np.testing.assert_array_equal(again["test_images"], arrays["test_images"])
-
-    def test_cifar10_archive_of_other_classes(self, plain, tmp_path, monkeypatch):
-        archive = zip_of_images(["cifar10/train/cat/1.png", "cifar10/test/cat/1.png"])
-        place = make_mirror(tmp_path / "mirror", monkeypatch, cifar10__zip=archive)
-        with pytest.raises(ValueError, match=r"for the classes airplane.*Received: cat\."):
-            datasets.load_archive(place / "cifar10.zip")
-        left = (tmp_path / "cache" / "decoded").iterdir()
-        assert [path for path in left if path.suffix != ".lock"] == []
 
     def test_cifar10_by_keras_and_through_a_mirror_made_of_it(self, plain, tmp_path, monkeypatch):
         import keras
@@ -267,6 +239,7 @@ class TestSmallMirrors:
 
             return part(5100), part(40)
 
+        small(monkeypatch, "cifar10", 510, 4)
         loaded = stand_in()
         monkeypatch.setattr(keras.datasets.cifar10, "load_data", lambda: loaded)
         data = load_dataset("cifar10", tier="real")

@@ -3,89 +3,24 @@
 import functools
 import hashlib
 import inspect
-import os
-import shutil
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from tlhelpers.data.downloads import (
+from tlhelpers.data.downloads import FILES, digest_of, fetch, mirror
+from tlhelpers.data.published import (
     CIFAR10_ADDRESS,
     CIFAR10_CLASSES,
-    FILES,
-    digest_of,
-    fetch,
     load_by_keras,
-    mirror,
-    unpack,
+    load_cifar10,
+    load_mnist,
+    load_photographs,
 )
-from tlhelpers.data.images import read_image
-from tlhelpers.data.splits import Dataset, Source, Split, carve_rows, in_threads
-from tlhelpers.runtime import cache_folder, check_tier
+from tlhelpers.data.splits import Dataset, Source, Split, carve_rows
+from tlhelpers.runtime import check_tier
 from tlhelpers.runtime import tier as tier_in_force
-
-
-def load_archive(archive: Path) -> tuple[dict[str, np.ndarray], bool]:
-    """Read CIFAR-10 from an archive of 60,000 small files, which are decoded once.
-
-    The decoded arrays are kept in the cache under the archive's digest.
-
-    Args:
-        archive: A zip of ``cifar10/{train,test}/<class>/<file>``, 32 × 32 pixels.
-
-    Returns:
-        The arrays, memory-mapped, by the names that :func:`load_by_keras` uses; and
-        whether the files are JPEG-compressed.
-
-    Raises:
-        ValueError: If the archive is laid out in another way, or holds a broken image.
-
-    Example:
-        >>> arrays, is_jpeg = load_archive(fetch("cifar10.zip"))  # doctest: +SKIP
-    """
-    from filelock import FileLock
-
-    key = digest_of(archive).removeprefix("sha256:")[:12]
-    folder = cache_folder() / "decoded" / f"cifar10-{key}"
-    with zipfile.ZipFile(archive) as zipped:
-        members = sorted(name for name in zipped.namelist() if not name.endswith("/"))
-        is_jpeg = any(name.lower().endswith((".jpg", ".jpeg")) for name in members)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f".{folder.name}.lock"):
-            if not folder.is_dir():
-                _decode_into(folder, zipped, members)
-    names = [f"{part}_{what}" for part in ("train", "test") for what in ("images", "labels")]
-    return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}, is_jpeg
-
-
-def _decode_into(folder: Path, zipped: zipfile.ZipFile, members: list[str]) -> None:
-    """Write the decoded arrays of an archive ``…/{train,test}/<class>/<file>`` to a folder."""
-    part = folder.parent / f".{folder.name}.part"
-    # A killed process may have left one.
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    try:
-        for split in ("train", "test"):
-            names = [name for name in members if PurePosixPath(name).parts[-3:-2] == (split,)]
-            classes = [PurePosixPath(name).parts[-2] for name in names]
-            if set(classes) != set(CIFAR10_CLASSES):
-                raise ValueError(
-                    f"The archive must hold cifar10/{split}/<class>/<file> for the classes "
-                    f"{', '.join(CIFAR10_CLASSES)}. Received: {', '.join(sorted(set(classes)))}."
-                )
-            labels = np.array([CIFAR10_CLASSES.index(name) for name in classes], np.int64)
-            files = [zipped.read(name) for name in names]
-            images = in_threads(functools.partial(read_image, image_size=32), files)
-            np.save(part / f"{split}_images.npy", np.stack(images))
-            np.save(part / f"{split}_labels.npy", labels)
-        os.replace(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
 
 # Drawn data sets have one test split for every seed, as published ones do.
 _TEST_SEED = 20_000_000_007
@@ -227,15 +162,10 @@ def _photographed_cats_dogs(
 ) -> Dataset:
     """Read the well-known archive; its validation folder is the test split here."""
     archive = fetch("cats_and_dogs_filtered.zip")
-    folder = unpack(archive, cache_folder() / "unpacked") / "cats_and_dogs_filtered"
+    found = load_photographs(archive)
     splits = {}
     for name, part in (("train", "train"), ("test", "validation")):
-        classes = [sorted((folder / part / kind).glob("*.jpg")) for kind in ("cats", "dogs")]
-        if not all(classes):
-            raise ValueError(
-                f"The archive must hold cats_and_dogs_filtered/{part}/cats and dogs with .jpg "
-                f"files. Received: {archive}."
-            )
+        classes = [found[f"{part}/{kind}"] for kind in ("cats", "dogs")]
         labels = np.repeat([0, 1], [len(paths) for paths in classes])
         paths = [path for paths in classes for path in paths]
         splits[name] = Split.from_paths(paths, labels, ("cat", "dog"), image_size=size, name=name)
@@ -260,7 +190,7 @@ def _published_cifar10(
         source = Source("CIFAR-10", CIFAR10_ADDRESS, f"sha256:{digest}", licence)
     else:
         archive = fetch("cifar10.zip")
-        arrays, is_jpeg = load_archive(archive)
+        arrays, is_jpeg = load_cifar10(archive)
         note = "JPEG-compressed: accuracies lie several points below the lossless set's"
         source = Source(
             "CIFAR-10", _origin(archive.name), digest_of(archive), licence, note if is_jpeg else ""
@@ -297,13 +227,9 @@ def _scanned_digits(size: int, seed: int, n: int | None = None, test: int | None
 def _mnist_digits(size: int, seed: int, n: int | None = None, test: int | None = None) -> Dataset:
     """Read MNIST."""
     file = fetch("mnist.npz")
-    with np.load(file, allow_pickle=False) as stored:
-        arrays = {
-            "train_images": _grey_to_rgb(stored["x_train"]),
-            "train_labels": stored["y_train"],
-            "test_images": _grey_to_rgb(stored["x_test"]),
-            "test_labels": stored["y_test"],
-        }
+    arrays = load_mnist(file)
+    for part in ("train_images", "test_images"):
+        arrays[part] = _grey_to_rgb(arrays[part])
     train, test_split = _array_splits(arrays, _DIGIT_NAMES, size)
     source = Source(
         "MNIST",

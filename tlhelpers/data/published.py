@@ -1,0 +1,281 @@
+"""What the published data sets hold: read from their files, checked, and decoded once."""
+
+import functools
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from tlhelpers.data.archives import open_archive, unpack
+from tlhelpers.data.downloads import (
+    SUMS,
+    DownloadError,
+    digest_of,
+    has_digest,
+    read_sums,
+    vouched_by,
+    write_sums,
+)
+from tlhelpers.data.splits import in_threads
+from tlhelpers.runtime import cache_folder, locked, replacing
+
+CIFAR10_ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+CIFAR10_CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+
+# Images of each class, as published: the archive of 3,000 photographs; Krizhevsky 2009; LeCun,
+# Cortes and Burges's MNIST, whose classes differ in size.
+_MNIST_SIZES = {
+    "train": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
+    "test": (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
+}
+SIZES: dict[str, dict[str, int]] = {
+    "cats_dogs": {
+        f"{part}/{kind}": count
+        for part, count in (("train", 1000), ("validation", 500))
+        for kind in ("cats", "dogs")
+    },
+    "cifar10": {
+        f"{part}/{name}": count
+        for part, count in (("train", 5000), ("test", 1000))
+        for name in CIFAR10_CLASSES
+    },
+    "mnist": {
+        f"{part}/{digit}": count
+        for part, counts in _MNIST_SIZES.items()
+        for digit, count in enumerate(counts)
+    },
+}
+_PHOTOGRAPHS = (
+    r"cats_and_dogs_filtered/(?:(?:train|validation)/(?:cats|dogs)/\w+\.\d+\.jpg|vectorize\.py)"
+)
+_CIFAR10_IMAGES = rf"cifar10/(?:train|test)/(?:{'|'.join(CIFAR10_CLASSES)})/\d+\.(?:png|jpe?g)"
+_CIFAR10_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels", "is_jpeg")
+
+
+def load_photographs(archive: Path) -> dict[str, list[Path]]:
+    """Unpack the photographs of cats and dogs, and return their files by part and class.
+
+    Args:
+        archive: The file ``cats_and_dogs_filtered.zip``.
+
+    Returns:
+        The files in the order of their names, by ``"train/cats"`` and the like.
+
+    Raises:
+        ValueError: If the archive holds something else.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in unpack(archive, cache_folder() / "unpacked", _PHOTOGRAPHS):
+        if path.suffix == ".jpg":
+            found.setdefault("/".join(path.parts[-3:-1]), []).append(path)
+    _check_sizes("cats_dogs", archive.name, {part: len(files) for part, files in found.items()})
+    return found
+
+
+def load_cifar10(archive: Path) -> tuple[dict[str, np.ndarray], bool]:
+    """Read CIFAR-10 from an archive of 60,000 small files, which are decoded once.
+
+    The decoded arrays are kept in the cache under the archive's digest, with their own digests,
+    and decoded again where one doesn't fit.
+
+    Args:
+        archive: A zip of ``cifar10/{train,test}/<class>/<number>.png`` or ``.jpg``, 32 × 32 pixels.
+
+    Returns:
+        The arrays, memory-mapped, by the names that :func:`load_by_keras` uses; and whether the
+        files are JPEG-compressed.
+
+    Raises:
+        ValueError: If the archive holds something else, or a broken image.
+    """
+    key = digest_of(archive).removeprefix("sha256:")[:12]
+    folder = cache_folder() / "decoded" / f"cifar10-{key}"
+    if not _is_whole(folder):
+        with locked(folder.parent / f".{folder.name}.lock"):
+            # Another process may have decoded them while this one waited.
+            if not _is_whole(folder):
+                print(f"Decoding the images of {archive.name} to {folder} (TLH_CACHE)")
+                _decode(archive, folder)
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _CIFAR10_ARRAYS}
+    return arrays, bool(arrays.pop("is_jpeg"))
+
+
+def load_mnist(file: Path) -> dict[str, np.ndarray]:
+    """Read MNIST from the file of four arrays that Keras publishes.
+
+    Args:
+        file: The file ``mnist.npz``.
+
+    Returns:
+        ``train_images`` uint8 [60000, 28, 28], ``train_labels`` uint8 [60000], and ``test_images``
+        and ``test_labels`` with 10,000.
+
+    Raises:
+        ValueError: If the file holds something else.
+    """
+    arrays = {}
+    with open_archive(file, r"[xy]_(?:train|test)\.npy") as (zipped, entries):
+        found = {entry.filename.removesuffix(".npy"): entry for entry in entries}
+        for part in ("train", "test"):
+            count = sum(n for key, n in SIZES["mnist"].items() if key.startswith(part))
+            for name, what, shape in (("x", "images", (count, 28, 28)), ("y", "labels", (count,))):
+                entry = found.get(f"{name}_{part}")
+                array = _read_array(zipped, entry) if entry else "no such array"
+                if not isinstance(array, np.ndarray) or (array.dtype, array.shape) != (
+                    "uint8",
+                    shape,
+                ):
+                    got = array if isinstance(array, str) else f"{array.dtype} {list(array.shape)}"
+                    raise ValueError(
+                        f"{file.name} must hold {name}_{part} as uint8 {list(shape)}. Received: "
+                        f"{got}. {vouched_by(file.name)}"
+                    )
+                arrays[f"{part}_{what}"] = array
+    _check_sizes("mnist", file.name, _class_sizes(arrays, range(10)))
+    return arrays
+
+
+def load_by_keras() -> dict[str, np.ndarray]:
+    """Have Keras download CIFAR-10 and check its digest.
+
+    Returns:
+        ``train_images`` uint8 [50000, 32, 32, 3], ``train_labels`` [50000], and ``test_images`` and
+        ``test_labels`` with 10,000.
+
+    Raises:
+        DownloadError: If it can't be had.
+        ValueError: If it holds something else.
+    """
+    import keras
+
+    try:
+        parts = dict(zip(("train", "test"), keras.datasets.cifar10.load_data(), strict=True))
+    except Exception as error:  # Keras raises a bare Exception when a download fails.
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DownloadError(
+            f"CIFAR-10 was to be fetched from {CIFAR10_ADDRESS}, and that failed: {reason}. Set "
+            "TLH_MIRROR=<folder or URL> to a place that holds cifar10.zip, or use the embedded "
+            "tier, which downloads nothing (TLH_TIER=embedded)."
+        ) from None
+    arrays = {}
+    for part, (images, labels) in parts.items():
+        arrays[f"{part}_images"] = np.moveaxis(images, 1, -1) if images.shape[1] == 3 else images
+        arrays[f"{part}_labels"] = labels[:, 0]
+    _check_sizes("cifar10", "cifar-10-python.tar.gz", _class_sizes(arrays, CIFAR10_CLASSES))
+    return arrays
+
+
+def write_cifar10(path: Path) -> None:
+    """Write CIFAR-10, fetched by Keras, as the archive of PNG files that a mirror holds.
+
+    Args:
+        path: The archive to write; :func:`load_cifar10` says what it holds.
+
+    Raises:
+        DownloadError: If CIFAR-10 can't be had.
+    """
+    arrays = load_by_keras()
+    with replacing(path) as part, zipfile.ZipFile(part, "w") as zipped:
+        for split in ("train", "test"):
+            pairs = zip(arrays[f"{split}_images"], arrays[f"{split}_labels"], strict=True)
+            for number, (image, label) in enumerate(pairs):
+                png = io.BytesIO()
+                Image.fromarray(image).save(png, "PNG")
+                name = f"cifar10/{split}/{CIFAR10_CLASSES[label]}/{number:05d}.png"
+                # A fixed date keeps the archive's digest the same on every machine.
+                zipped.writestr(zipfile.ZipInfo(name, (2009, 1, 1, 0, 0, 0)), png.getvalue())
+
+
+def _check_sizes(name: str, file: str, found: Mapping[str, int]) -> None:
+    """Raise where the classes of a data set are not as large as published."""
+    wanted = SIZES[name]
+    wrong = [
+        f"{found.get(part, 0):,} instead of {wanted.get(part, 0):,} in {part}"
+        for part in sorted(wanted.keys() | found.keys())
+        if found.get(part, 0) != wanted.get(part, 0)
+    ]
+    if wrong:
+        more = f", and {len(wrong) - 3} more such" if len(wrong) > 3 else ""
+        raise ValueError(
+            f"{file} must hold {sum(wanted.values()):,} images in {len(wanted)} folders or classes. "
+            f"Received: {'; '.join(wrong[:3])}{more}. {vouched_by(file)}"
+        )
+
+
+def _class_sizes(arrays: dict[str, np.ndarray], classes) -> dict[str, int]:
+    """Count the labels of each part and class."""
+    return {
+        f"{part}/{name}": int(np.count_nonzero(arrays[f"{part}_labels"] == label))
+        for part in ("train", "test")
+        for label, name in enumerate(classes)
+    }
+
+
+def _read_array(zipped: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray | str:
+    """Read one array, or say why it is none."""
+    try:
+        content = io.BytesIO(zipped.read(entry))
+        return np.lib.format.read_array(content, allow_pickle=False)
+    except (ValueError, EOFError, SyntaxError, MemoryError, OverflowError, TypeError) as error:
+        return f"no array of numbers ({str(error)[:60]})"
+
+
+def _is_whole(folder: Path) -> bool:
+    """Tell whether decoded arrays are there with the digests that were noted for them."""
+    try:
+        noted = read_sums(folder / SUMS)
+    except DownloadError:
+        return False
+    names = [f"{name}.npy" for name in _CIFAR10_ARRAYS]
+    return all(name in noted and has_digest(folder / name, noted[name]) for name in names)
+
+
+def _decode(archive: Path, folder: Path) -> None:
+    """Decode the images of an archive into arrays, and note the arrays' digests."""
+    arrays: dict[str, np.ndarray] = {}
+    with open_archive(archive, _CIFAR10_IMAGES) as (zipped, entries):
+        found: dict[str, list[zipfile.ZipInfo]] = {}
+        for entry in entries:
+            found.setdefault("/".join(PurePosixPath(entry.filename).parts[1:3]), []).append(entry)
+        _check_sizes("cifar10", archive.name, {part: len(files) for part, files in found.items()})
+        for split in ("train", "test"):
+            parts = [found[f"{split}/{name}"] for name in CIFAR10_CLASSES]
+            files = [(entry.filename, zipped.read(entry)) for part in parts for entry in part]
+            decode = functools.partial(_decode_image, archive.name)
+            arrays[f"{split}_images"] = np.stack(in_threads(decode, files))
+            arrays[f"{split}_labels"] = np.repeat(np.arange(10), [len(part) for part in parts])
+        arrays["is_jpeg"] = np.array(any(not e.filename.endswith(".png") for e in entries))
+    for name, array in arrays.items():
+        with replacing(folder / f"{name}.npy", array.nbytes) as part:
+            np.save(part, array)
+    write_sums(folder, {f"{name}.npy": digest_of(folder / f"{name}.npy") for name in arrays})
+
+
+def _decode_image(archive: str, file: tuple[str, bytes]) -> np.ndarray:
+    """Decode one image of CIFAR-10, or say which one is none."""
+    name, content = file
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+            if (image.mode, image.size) == ("RGB", (32, 32)):
+                return np.asarray(image)
+            got = f"{image.mode} {image.size[0]} × {image.size[1]}"
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        got = f"no image ({type(error).__name__})"
+    raise ValueError(
+        f"{archive} must hold RGB images of 32 × 32 pixels. Received: {name}, {got}. "
+        f"{vouched_by(archive)}"
+    )
