@@ -1,15 +1,17 @@
 """The command line: ``tlhelpers doctor``, ``fetch``, ``run``, ``record`` and ``study``."""
 
 import argparse
+import io
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from tlhelpers import __version__
-from tlhelpers.experiments import study
+from tlhelpers.experiments import field, study
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,77 +21,198 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows ``tlhelpers`` on the command line. Defaults to ``sys.argv``.
 
     Returns:
-        Exit status: 0 where all went well, 1 where something is wrong, 2 for wrong arguments.
+        Exit status: 0 where all went well, 1 where something is wrong, 2 for wrong arguments, 130
+        after Ctrl-C.
 
     Example:
         >>> main(["doctor"])  # doctest: +SKIP
         0
     """
-    options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # not every terminal or pipe takes every letter
     try:
-        return options.command(options)
-    except KeyboardInterrupt:
-        print("Interrupted. What was finished is kept; the same command goes on from there.")
-        return 130
-    except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
-        print(f"tlhelpers: {error}", file=sys.stderr)
-        return 1
+        try:
+            options = _parser().parse_args(arguments)
+        finally:
+            sys.stdout.flush()
+        try:
+            status = options.command(options)
+        except KeyboardInterrupt:
+            print(f"Interrupted. {options.interrupted}".rstrip(), file=sys.stderr)
+            status = 130
+        except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            print(f"tlhelpers: {error}", file=sys.stderr)
+            status = 1
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has read enough, as in `tlhelpers doctor | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
     """Describe the commands and their options."""
     parser = argparse.ArgumentParser(
-        prog="tlhelpers", description="Tools for the book Transfer Learning in Practice."
+        prog="tlhelpers",
+        description="Tools for the book Transfer Learning in Practice. "
+        "`tlhelpers COMMAND --help` says more about each.",
     )
     parser.add_argument("--version", action="version", version=f"tlhelpers {__version__}")
+    parser.set_defaults(interrupted="")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    doctor = commands.add_parser("doctor", help="examine this environment; exit 1 if it won't do")
+    doctor = commands.add_parser(
+        "doctor",
+        help="look whether the chapters can run here",
+        description="Look at Python, packages, devices, settings, the cache and the shipped weights, "
+        "and say what to do about what is wrong. Nothing is downloaded or changed. The exit status "
+        "is 1 where a chapter could not run.",
+    )
     doctor.set_defaults(command=_doctor)
 
     fetch = commands.add_parser("fetch", help="fetch data and weights, or make a classroom mirror")
     fetch.add_argument("names", nargs="*", help="files to fetch (default: all)")
     fetch.add_argument("--to", metavar="DIR", help="make a mirror there (default: cache)")
-    fetch.set_defaults(command=_fetch)
-
-    run = commands.add_parser("run", help="execute a chapter and keep the result")
-    run.add_argument("chapter", help="a chapter's number, such as 05, or its file")
-    run.add_argument("--tier", choices=("embedded", "real"), help="default: TLH_TIER or embedded")
-    run.add_argument("--backbone", help="the network to use in place of the chapter's own")
-    run.add_argument("--cut", metavar="STAGE", help="the stage at which to end that network")
-    run.add_argument(
-        "--to", type=Path, default=Path("results"), metavar="DIR", help="default: results"
+    fetch.set_defaults(
+        command=_fetch,
+        interrupted="Files that were whole are kept; the same command fetches the others.",
     )
-    run.set_defaults(command=_run)
 
-    record = commands.add_parser("record", help="run full-size experiments on the real tier")
-    record.add_argument("experiments", nargs="*", help="names (see --list)")
+    run = commands.add_parser(
+        "run",
+        help="execute a chapter and keep the result",
+        description="Execute a copy of a chapter from top to bottom, and write it with its outputs "
+        "to a folder. The chapter itself stays as it is.",
+        epilog="Example: tlhelpers run 05 --tier real --backbone mobilenet_v2",
+    )
+    run.add_argument("chapter", help="a chapter's number, such as 05, or a notebook file")
+    run.add_argument(
+        "--tier",
+        choices=("embedded", "real"),
+        help="embedded: drawn images, nothing is downloaded; real: photographs and ImageNet "
+        "weights (default: what TLH_TIER says, else embedded)",
+    )
+    run.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help="in the real tier: a pre-trained network in place of the chapter's own, such as "
+        "mobilenet_v2",
+    )
+    run.add_argument(
+        "--cut", metavar="STAGE", help="in the real tier: the stage at which that network ends"
+    )
+    run.add_argument(
+        "--to",
+        type=_folder,
+        default=Path("results"),
+        metavar="DIR",
+        help="folder for the executed chapter (default: results)",
+    )
+    run.set_defaults(
+        command=_run, interrupted="Nothing was written; start again with the same command."
+    )
+
+    record = commands.add_parser(
+        "record",
+        help="run experiments at full size on real data, and record the results",
+        description="Run experiments on photographs, CIFAR-10 and MNIST at full size, which takes "
+        "hours on a processor, and add each result to a JSON file as soon as it is there. What the "
+        "file holds is not run again, so an interrupted recording resumes, and several processes may "
+        "share the work. Without a name the experiments are listed.",
+        epilog="Example: tlhelpers record digits --seeds 1 --to results",
+    )
+    record.add_argument("experiments", nargs="*", metavar="NAME", help="what to record")
     record.add_argument("--all", action="store_true", help="record every experiment")
-    record.add_argument("--list", action="store_true", help="list the experiments")
+    record.add_argument("--list", action="store_true", help="list the experiments, and run none")
     record.add_argument(
-        "--to", type=Path, metavar="DIR", help="default: book/_data/field, or results"
+        "--to",
+        type=_folder,
+        metavar="DIR",
+        help="folder of the JSON files (default: book/_data/field where there is one, else results)",
     )
     record.add_argument("--backbones", nargs="+", metavar="NAME", help="only these networks")
     record.add_argument("--methods", nargs="+", metavar="NAME", help="only these methods")
-    record.add_argument(
-        "--labels", nargs="+", type=int, metavar="N", help="only these label counts"
+    _add_counts(record)
+    record.set_defaults(
+        command=_record,
+        interrupted="Each finished result is recorded; the same command goes on with the rest.",
     )
-    record.add_argument("--seeds", type=int, metavar="K", help="number of seeds")
-    record.set_defaults(command=_record)
 
-    study = commands.add_parser("study", help="run the controlled study, or what is missing of it")
-    study.add_argument("--to", type=Path, default=Path("book/_data/study"), metavar="DIR")
-    study.add_argument("--targets", nargs="+", metavar="NAME", help="default: all, and relatedness")
-    study.add_argument("--labels", nargs="+", type=int, metavar="N", help="only these label counts")
-    study.add_argument("--seeds", type=int, metavar="K", help="number of seeds")
-    study.add_argument(
+    learn = commands.add_parser(
+        "study",
+        help="run what is missing of the controlled study (appendix B)",
+        description="Compare a network trained from scratch, frozen and fine-tuned on five targets, "
+        "and on drawn pets of falling relatedness, and add each result to a JSON file as soon as it "
+        "is there. Everything takes days on a processor; an interrupted study resumes.",
+        epilog="Example: tlhelpers study --targets mnist --labels 5 --seeds 1 --to results",
+    )
+    learn.add_argument(
+        "--to",
+        type=_folder,
+        metavar="DIR",
+        help="folder of the JSON files (default: book/_data/study where there is one, else "
+        "results/study)",
+    )
+    learn.add_argument(
+        "--targets",
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(study.TARGETS)} and {study.SWEEP_NAME} (default: all)",
+    )
+    learn.add_argument(
         "--methods",
         nargs="+",
         metavar="NAME",
-        help="of scratch, frozen, tuned, matched and longer; default: the first three",
+        help="of scratch, frozen, tuned, matched (tuned for as long as scratch) and longer (scratch "
+        "for twice as long); default: the first three",
     )
-    study.set_defaults(command=_study)
+    _add_counts(learn)
+    learn.set_defaults(
+        command=_study,
+        interrupted="Each finished result is recorded; the same command goes on with the rest.",
+    )
     return parser
+
+
+def _add_counts(parser: argparse.ArgumentParser) -> None:
+    """Add the options for numbers of labels and of seeds."""
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        type=_at_least(2),
+        metavar="N",
+        help="only these numbers of labelled images per class",
+    )
+    parser.add_argument(
+        "--seeds", type=_at_least(1), metavar="K", help="repeat with K seeds: 0, 1, … K − 1"
+    )
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    """Return what reads a whole number of at least some size."""
+
+    def read(text: str) -> int:
+        """Read the number."""
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(
+                f"a whole number of at least {least} is needed. Received: {text!r}"
+            )
+        return number
+
+    return read
+
+
+def _folder(text: str) -> Path:
+    """Read a folder's name."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a folder's name is needed. Received: nothing")
+    return Path(text).expanduser()
 
 
 def _doctor(_: argparse.Namespace) -> int:
@@ -130,90 +253,146 @@ def _run(options: argparse.Namespace) -> int:
     """Execute one chapter."""
     from tlhelpers.book.notebooks import execute, find_chapters
 
-    book = _book_folder()
     named = Path(options.chapter)
     if named.suffix == ".ipynb":
         chapter = named
     else:
-        found = find_chapters(book, [options.chapter])
+        found = find_chapters(_book_folder(), [options.chapter])
         if len(found) > 1:
             raise ValueError(
                 f"One chapter can be run at a time. Received: {options.chapter!r}, which fits "
                 f"{', '.join(path.stem for path in found)}."
             )
         chapter = found[0]
-    settings = {"TLH_LIVE": "0"}
+    settings = {"TLH_LIVE": "0", **_network_settings(options, chapter)}
     if options.tier:
         settings["TLH_TIER"] = options.tier
-    if options.backbone:
-        settings["TLH_BACKBONE"] = options.backbone
-    if options.cut:
-        settings["TLH_CUT"] = options.cut
-    if os.environ.get("TLH_MIRROR") and "://" not in os.environ["TLH_MIRROR"]:
-        # The chapter runs in the book's folder, where a relative path would mean another place.
-        settings["TLH_MIRROR"] = str(Path(os.environ["TLH_MIRROR"]).expanduser().resolve())
     done = execute(chapter, options.to / chapter.name, cwd=chapter.parent, env=settings)
     print(f"{done.name} took {done.seconds:.0f} s and {done.peak_memory_mb / 1024:.1f} GiB.")
     print(f"The executed chapter is {done.path}: open it with Jupyter.")
     return 0
 
 
+def _network_settings(options: argparse.Namespace, chapter: Path) -> dict[str, str]:
+    """Check --backbone and --cut, which would be noticed late or not at all, and hand them on."""
+    from tlhelpers.models.backbones import ARCHITECTURES, check_stage
+    from tlhelpers.runtime import tier
+
+    given = {"TLH_BACKBONE": options.backbone, "TLH_CUT": options.cut}
+    settings = {name: value for name, value in given.items() if value is not None}
+    if not settings or not chapter.is_file():
+        return {}
+    own = re.search(r"TLH_BACKBONE\W+(\w+)", chapter.read_text(encoding="utf-8"))
+    if own is None:
+        raise ValueError(
+            f"--backbone and --cut are for chapters with a network to choose. Received: "
+            f"{chapter.stem}, which has none."
+        )
+    if (options.tier or tier()) != "real":
+        raise ValueError(
+            "--backbone and --cut choose among the real tier's networks. Received: the embedded "
+            "tier; add --tier real."
+        )
+    name = options.backbone or own[1]
+    if name not in ARCHITECTURES:
+        raise ValueError(f"--backbone is one of {', '.join(ARCHITECTURES)}. Received: {name!r}.")
+    if options.cut is not None:
+        check_stage(options.cut, tuple(ARCHITECTURES[name].stages), name)
+    return settings
+
+
 def _record(options: argparse.Namespace) -> int:
     """Record experiments."""
-    from tlhelpers.experiments.field import EXPERIMENTS, run_experiment
+    from tlhelpers.experiments.records import OtherDataError, settings_recorded
     from tlhelpers.runtime import setup
 
-    names = list(EXPERIMENTS) if options.all else options.experiments
+    names = list(field.EXPERIMENTS) if options.all else options.experiments
     if options.list or not names:
-        for name, experiment in EXPERIMENTS.items():
-            print(f"{name}: {experiment.labels} labels a class, {experiment.seeds} seeds")
+        _list_experiments()
         return 0
+    chosen = {name: getattr(options, name) for name in ("backbones", "methods", "labels", "seeds")}
+    plans = {name: field.choose(name, **chosen) for name in names}
+    folder = _results_folder(options.to, Path("book/_data/field"), Path("results"))
+    before = {
+        name: settings_recorded(folder / f"{name}.json", plan) for name, plan in plans.items()
+    }
     setup(tier="real")
-    folder = options.to
-    if folder is None:
-        book = Path("book/_data/field")
-        folder = book if book.is_dir() else Path("results")
-    for name in names:
-        for row in run_experiment(
-            name,
-            folder,
-            backbones=options.backbones,
-            methods=options.methods,
-            labels=options.labels,
-            seeds=options.seeds,
-        ):
-            print(
-                f"{name}: {row['labels']} labels a class, seed {row['seed']}, {row['method']} "
-                f"{row['backbone']}: test {row['test']:.1%} in {row['seconds']:.0f} s",
-                flush=True,
-            )
-        print(f"Recorded in {folder / name}.json.")
-    return 0
+    status = 0
+    for name, plan in plans.items():
+        path, new = folder / f"{name}.json", 0
+        try:
+            for row in field.run_experiment(name, folder, **chosen):
+                new += 1
+                print(f"{name}: {_line(row)} {row['backbone']}: {_outcome(row)}", flush=True)
+        except OtherDataError as error:  # the other experiments may have theirs
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
+            status = 1
+        have = settings_recorded(path, plan)
+        rest = "" if have == len(plan) or status else " Another process is at the rest, or was."
+        print(
+            f"Recorded {new} new results in {path}, which holds {have} of the {len(plan)} asked for"
+            f"{'; none was missing' if before[name] == len(plan) else ''}.{rest}"
+        )
+    return status
+
+
+def _list_experiments() -> None:
+    """Say what each experiment consists of."""
+    for name in field.EXPERIMENTS:
+        plan = field.choose(name)
+        parts = {
+            key: ", ".join(str(one) for one in dict.fromkeys(settings[key] for settings in plan))
+            for key in ("labels", "backbone", "method")
+        }
+        seeds = len({settings["seed"] for settings in plan})
+        print(
+            f"{name}: {parts['method']}; {parts['backbone']}; {parts['labels']} labels per class; "
+            f"{seeds} seeds: {len(plan)} results"
+        )
 
 
 def _study(options: argparse.Namespace) -> int:
     """Run what is missing of the controlled study."""
     from tlhelpers.runtime import setup
 
-    setup(tier="real")
     targets = options.targets or [*study.TARGETS, study.SWEEP_NAME]
-    labels, seeds = options.labels or study.LABELS, options.seeds or study.SEEDS
-    methods = options.methods or study.METHODS
+    chosen: dict[str, Any] = {
+        "labels": options.labels or study.LABELS,
+        "seeds": options.seeds or study.SEEDS,
+        "methods": options.methods or study.METHODS,
+    }
+    folder = _results_folder(options.to, Path("book/_data/study"), Path("results/study"))
     compared = [name for name in targets if name != study.SWEEP_NAME]
-    chosen: dict[str, Any] = {"labels": labels, "seeds": seeds, "methods": methods}
     parts = []
     if compared:
-        parts.append(study.run_study(options.to, targets=compared, **chosen))
+        parts.append(study.run_study(folder, targets=compared, **chosen))
     if study.SWEEP_NAME in targets:
-        parts.append(study.run_sweep(options.to, **chosen))
+        parts.append(study.run_sweep(folder, **chosen))
+    setup(tier="real")
+    new = 0
     for row in chain.from_iterable(parts):
-        print(
-            f"{row['target']}: {row['labels']} labels a class, seed {row['seed']}, "
-            f"{row['method']}: test {row['test']:.1%} in {row['seconds']:.0f} s",
-            flush=True,
-        )
-    print(f"Recorded in {options.to}.")
+        new += 1
+        print(f"{row['target']}: {_line(row)}: {_outcome(row)}", flush=True)
+    print(f"Recorded {new} new results in {folder}{'' if new else ': none was missing'}.")
     return 0
+
+
+def _line(row: dict[str, Any]) -> str:
+    """Name a result."""
+    return f"{row['labels']} labels per class, seed {row['seed']}, {row['method']}"
+
+
+def _outcome(row: dict[str, Any]) -> str:
+    """Say what a result is."""
+    return f"test {row['test']:.1%} in {row['seconds']:.0f} s"
+
+
+def _results_folder(named: Path | None, book: Path, other: Path) -> Path:
+    """Choose the folder for results, and try it: hours of work are to be written there."""
+    from tlhelpers.runtime import writable_folder
+
+    folder = named or (book if book.is_dir() else other)
+    return writable_folder(folder, "The folder for the results", "Name another one with --to.")
 
 
 def _book_folder() -> Path:

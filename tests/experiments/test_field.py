@@ -1,7 +1,6 @@
 """Field results: recorded one by one, resumed, and summarised with what made them."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,15 +8,15 @@ from toys import small_backbone, striped_data
 
 import tlhelpers
 from tlhelpers.experiments import field, records
-from tlhelpers.experiments.field import Arm, Experiment, run_experiment
+from tlhelpers.experiments.field import choose, plans, run_experiment
+from tlhelpers.experiments.field.plans import Experiment, grid
 from tlhelpers.transfer.runs import Run
 
-TOY = Experiment(
-    "stripes",
-    (Arm("vgg16_mini", "block1_pool", 32, ("frozen",)), Arm("resnet50", None, 48, ("scratch",))),
-    labels=(4, 6),
-    seeds=2,
-)
+NETWORKS = [
+    {"backbone": "vgg16_mini", "cut": "block1_pool", "image_size": 32, "method": "frozen"},
+    {"backbone": "resnet50", "cut": None, "image_size": 48, "method": "scratch"},
+]
+PLAN = grid(NETWORKS, (4, 6), seeds=2)
 
 
 class Laboratory:
@@ -26,13 +25,14 @@ class Laboratory:
     def __init__(self):
         self.loaded, self.trained = [], []
 
-    def load(self, name, *, tier, image_size, seed):
-        self.loaded.append((name, tier, image_size, seed))
-        return striped_data(train=24, validation=8).resized(image_size)
+    def load(self, settings):
+        self.loaded.append((settings["image_size"], settings["seed"]))
+        return striped_data(train=24, validation=8).resized(settings["image_size"])
 
-    def run(self, arm, method, data, seed):
-        self.trained.append((arm.backbone, method, len(data.train) + len(data.validation), seed))
-        wrong = seed + 1
+    def run(self, settings, data):
+        assert len(data.train) == 24  # the whole data set: the few are drawn in here
+        self.trained.append(records.identity(settings))
+        wrong, scratch = settings["seed"] + 1, settings["method"] == "scratch"
 
         def predict(split):
             labels = split.labels.copy()
@@ -40,16 +40,15 @@ class Laboratory:
             return np.eye(2)[labels]
 
         config = {"epochs": np.int64(3)}
-        history = {"loss": [1.0, 0.5]} if method == "scratch" else {}
-        return Run(method, None, data, history, 1.26, config, None, 1, predict)
+        history = {"loss": [1.0, 0.5]} if scratch else {}
+        return Run(settings["method"], None, data, history, 1.26, config, None, 1, predict)
 
 
 @pytest.fixture
 def laboratory(monkeypatch):
     laboratory = Laboratory()
-    monkeypatch.setattr(field, "EXPERIMENTS", {"toy": TOY})
-    monkeypatch.setattr("tlhelpers.data.datasets.load_dataset", laboratory.load)
-    monkeypatch.setattr(field, "_run", laboratory.run)
+    toy = Experiment(PLAN, laboratory.load, laboratory.run)
+    monkeypatch.setattr(field, "EXPERIMENTS", {"toy": toy})
     return laboratory
 
 
@@ -57,29 +56,27 @@ def read(folder):
     return json.loads((folder / "toy.json").read_text("utf-8"))
 
 
+def files(folder):
+    """Names of what lies in a folder, but for the lock of the record."""
+    return sorted(file.name for file in folder.iterdir() if file.name != ".toy.json.lock")
+
+
 class TestRunExperiment:
     def test_everything_once(self, laboratory, tmp_path):
         rows = list(run_experiment("toy", tmp_path / "new"))
         assert len(rows) == 8
         # Each seed has its own split into training and validation.
-        sizes_and_seeds = [(32, 0), (48, 0), (32, 1), (48, 1)]
-        assert set(laboratory.loaded) == {("stripes", "real", *one) for one in sizes_and_seeds}
-        assert {total for _, _, total, _ in laboratory.trained} == {2 * 4, 2 * 6}
+        assert set(laboratory.loaded) == {(32, 0), (48, 0), (32, 1), (48, 1)}
         assert list(run_experiment("toy", tmp_path / "new")) == []
         assert len(laboratory.trained) == 8
-        assert [file.name for file in (tmp_path / "new").iterdir()] == ["toy.json"]
+        assert files(tmp_path / "new") == ["toy.json"]
 
     def test_what_is_recorded(self, laboratory, tmp_path):
         row = next(run_experiment("toy", tmp_path))
         record = read(tmp_path)
         assert record["results"] == [row]
         assert record["data"]["digest"] == "sha256:0"
-        assert (row["backbone"], row["cut"], row["method"]) == (
-            "vgg16_mini",
-            "block1_pool",
-            "frozen",
-        )
-        assert (row["labels"], row["seed"], row["image_size"]) == (4, 0, 32)
+        assert row.items() >= {**NETWORKS[0], "labels": 4, "seed": 0}.items()
         assert (row["test"], row["n_test"], row["seconds"]) == (0.9, 10, 1.3)
         assert row["epochs_run"] == 0
         here = record["environments"][row["environment"]]
@@ -99,15 +96,17 @@ class TestRunExperiment:
         assert len(set(laboratory.trained)) == len(laboratory.trained) == 8
 
     def test_a_failure_keeps_what_is_done(self, laboratory, tmp_path, monkeypatch):
-        def fail_later(arm, method, data, seed):
-            if seed == 1:
+        def fail_later(settings, data):
+            if settings["seed"] == 1:
                 raise MemoryError("too large")
-            return laboratory.run(arm, method, data, seed)
+            return laboratory.run(settings, data)
 
-        monkeypatch.setattr(field, "_run", fail_later)
+        toy = Experiment(PLAN, laboratory.load, fail_later)
+        monkeypatch.setattr(field, "EXPERIMENTS", {"toy": toy})
         with pytest.raises(MemoryError):
             list(run_experiment("toy", tmp_path))
         assert len(read(tmp_path)["results"]) == 2
+        assert files(tmp_path) == ["toy.json"]
 
     def test_parts(self, laboratory, tmp_path):
         def part(**chosen):
@@ -133,18 +132,23 @@ class TestRunExperiment:
         ("name", "chosen", "message"),
         [
             ("cats", {}, "one of toy. Received: 'cats'"),
-            ("toy", {"methods": ["melted"]}, "scratch, frozen, tuned. Received: 'melted'"),
-            ("toy", {"backbones": ["vgg19"]}, "resnet50, vgg16_mini. Received: 'vgg19'"),
+            ("toy", {"methods": ["melted"]}, "frozen, scratch. Received: 'melted'"),
+            ("toy", {"backbones": ["vgg19"]}, "vgg16_mini, resnet50. Received: 'vgg19'"),
+            ("toy", {"labels": [5]}, "one of 4, 6. Received: 5"),
+            ("toy", {"seeds": 0}, "at least 1. Received: 0"),
+            ("toy", {"seeds": -1}, "at least 1. Received: -1"),
+            ("toy", {"backbones": ["resnet50"], "methods": ["frozen"]}, "resnet50 scratch"),
+            ("toy", {"backbones": ["resnet50", "vgg16_mini"], "methods": ["frozen"]}, "resnet50"),
         ],
     )
-    def test_unknown_names(self, laboratory, tmp_path, name, chosen, message):
+    def test_what_does_not_exist(self, laboratory, tmp_path, name, chosen, message):
         with pytest.raises(ValueError, match=message):
-            list(run_experiment(name, tmp_path, **chosen))
+            run_experiment(name, tmp_path, **chosen)
         assert not list(tmp_path.iterdir())
 
 
 def test_each_method_is_the_one_it_is_called(monkeypatch):
-    asked = []
+    asked, data = [], striped_data()
 
     def load(name, size, *, cut, weights):
         asked.append((name, size, cut, weights))
@@ -154,38 +158,42 @@ def test_each_method_is_the_one_it_is_called(monkeypatch):
     for name in ("from_scratch", "feature_transfer", "model_transfer"):
         monkeypatch.setattr(
             f"tlhelpers.transfer.methods.{name}",
-            lambda base, data, *, seed, name=name: (name, base, data, seed),
+            lambda base, data, *, seed, name=name: (name, base, len(data.train), seed),
         )
-    arm = Arm("vgg16", "block3_pool", 150)
-    called = [field._run(arm, method, "data", 3) for method in field.METHODS]
+    monkeypatch.setattr(plans, "train_small_resnet", lambda few, seed: (len(few.train), seed))
+    vgg16 = {"backbone": "vgg16", "cut": "block3_pool", "image_size": 150, "labels": 4, "seed": 3}
+    called = [
+        plans.run_network({**vgg16, "method": method}, data)
+        for method in ("scratch", "frozen", "tuned")
+    ]
     assert [call[0] for call in called] == ["from_scratch", "feature_transfer", "model_transfer"]
-    assert {call[1:] for call in called} == {("a backbone", "data", 3)}
+    assert {call[1:] for call in called} == {("a backbone", 6, 3)}
     assert [weights for *_, weights in asked] == [None, "pretrained", "pretrained"]
     assert {tuple(rest) for *rest, _ in asked} == {("vgg16", 150, "block3_pool")}
+    small = {**vgg16, "backbone": "small_resnet", "method": "scratch"}
+    assert plans.run_network(small, data) == (6, 3)
 
 
-def test_a_network_made_for_small_pictures(monkeypatch):
+def test_a_drawn_set_is_the_same_for_every_seed(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        field, "train_small_resnet", lambda data, seed, *, width: asked.append((data, seed, width))
-    )
-    field._run(Arm("small_resnet", None, 32, ("scratch",), width=16), "scratch", "data", 3)
-    field._run(Arm("small_resnet", None, 32, ("scratch",)), "scratch", "data", 4)
-    assert asked == [("data", 3, 16), ("data", 4, 24)]
 
+    def load(name, **settings):
+        asked.append((name, settings))
+        return striped_data(train=24, validation=8)
 
-def test_a_drawn_set_is_the_same_for_every_seed(laboratory, tmp_path, monkeypatch):
-    drawn = replace(TOY, tier="embedded", arms=TOY.arms[:1], labels=(4,))
-    monkeypatch.setattr(field, "EXPERIMENTS", {"toy": drawn})
-    rows = list(run_experiment("toy", tmp_path))
-    assert [row["seed"] for row in rows] == [0, 1]
-    assert laboratory.loaded == [("stripes", "embedded", 32, 0)] * 2
-    assert len(set(laboratory.trained)) == 2
+    def train(few, seed, *, width):
+        asked.append((len(few.train) + len(few.validation), seed, width))
+        return Laboratory().run({"seed": seed, "method": "scratch"}, striped_data(24, 8))
+
+    monkeypatch.setattr("tlhelpers.data.datasets.load_dataset", load)
+    monkeypatch.setattr(field.cifar10, "train_small_resnet", train)
+    list(run_experiment("objects", tmp_path, labels=[5], seeds=2))
+    assert asked[0] == asked[2]
+    assert (asked[0][1]["tier"], asked[0][1]["seed"]) == ("embedded", 0)
+    assert [asked[1], asked[3]] == [(10, 0, 16), (10, 1, 16)]
 
 
 def test_a_real_run_can_be_recorded(tmp_path, monkeypatch):
-    arm = Arm("vgg16_mini", "block1_pool", 32, ("frozen",))
-    monkeypatch.setattr(field, "EXPERIMENTS", {"toy": replace(TOY, arms=(arm,), seeds=1)})
     monkeypatch.setattr(
         "tlhelpers.data.datasets.load_dataset",
         lambda name, **_: striped_data(train=24, validation=8),
@@ -193,7 +201,9 @@ def test_a_real_run_can_be_recorded(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "tlhelpers.models.backbones.load_backbone", lambda *_, cut, **__: small_backbone(cut)
     )
-    (row,) = run_experiment("toy", tmp_path, labels=[6])
+    toy = Experiment(grid(NETWORKS[:1], (6,), 1), plans.load_real("stripes"), plans.run_network)
+    monkeypatch.setattr(field, "EXPERIMENTS", {"toy": toy})
+    (row,) = run_experiment("toy", tmp_path)
     assert row["config"]["method"] == "feature_transfer"
     assert 0 <= row["test"] <= 1
     assert read(tmp_path)["results"] == [row]
@@ -231,12 +241,19 @@ class TestTable:
 def test_the_books_experiments_can_be_loaded():
     from tlhelpers.models.backbones import ARCHITECTURES
 
-    for experiment in field.EXPERIMENTS.values():
-        for arm in experiment.arms:
-            if arm.backbone == "small_resnet":
-                assert (arm.cut, arm.methods) == (None, ("scratch",))
+    for name in ("cats_dogs", "cifar10"):
+        for settings in choose(name):
+            if settings["backbone"] == "small_resnet":
+                assert (settings["cut"], settings["method"]) == (None, "scratch")
                 continue
-            row = ARCHITECTURES[arm.backbone]
-            assert arm.cut is None or arm.cut in row.stages
-            assert set(arm.methods) <= set(field.METHODS)
-        assert experiment.seeds >= 3
+            row = ARCHITECTURES[settings["backbone"]]
+            assert settings["cut"] is None or settings["cut"] in row.stages
+            assert settings["method"] in ("scratch", "frozen", "tuned")
+
+
+@pytest.mark.parametrize("name", field.EXPERIMENTS)
+def test_the_books_records_are_of_what_is_planned(name, root):
+    path = root / "book" / "_data" / "field" / f"{name}.json"
+    plan = choose(name)
+    assert records.settings_recorded(path, plan) == len(records.open_record(path)["results"])
+    assert len({settings["seed"] for settings in plan}) >= 3

@@ -1,151 +1,34 @@
 """The record on CIFAR-10: cheap results first, resumed, and a baseline that is trained in earnest."""
 
-import json
-
 import numpy as np
 import pytest
 from toys import striped_data
 
-from tlhelpers.experiments import field
-from tlhelpers.experiments.field import cifar10
-from tlhelpers.experiments.field.cifar10 import PLAN, Part, run, scratch_epochs, train_small_resnet
-from tlhelpers.transfer.runs import Run
-
-TOY = (
-    Part("vgg16", "block3_pool", 32, "frozen", (4, 6), 1),
-    Part("small_resnet", None, 16, "scratch", (4,), 2),
-    Part("vgg16", "block3_pool", 32, "frozen", (4, 6), 2),
-)
+from tlhelpers.experiments.field import choose, cifar10
+from tlhelpers.experiments.field.cifar10 import plan, scratch_epochs, train_small_resnet
 
 
-@pytest.fixture
-def laboratory(monkeypatch):
-    """Stands in for data and training, and notes what was asked for."""
-    asked = []
-
-    def load(name, *, tier, image_size, seed):
-        assert (name, tier) == ("cifar10", "real")
-        return striped_data(train=24, validation=8).resized(image_size)
-
-    def fit(part, data, seed):
-        n = len(data.train) + len(data.validation)
-        asked.append((part.backbone, part.method, n // 2, data.image_size, seed))
-
-        def predict(split):
-            labels = split.labels.copy()
-            labels[: seed + 1] = 1 - labels[: seed + 1]
-            return np.eye(2)[labels]
-
-        return Run(part.method, None, data, {}, 1.0, {}, None, 1, predict)
-
-    monkeypatch.setattr("tlhelpers.data.datasets.load_dataset", load)
-    monkeypatch.setattr(cifar10, "PLAN", TOY)
-    monkeypatch.setattr(cifar10, "_run", fit)
-    return asked
-
-
-def read(folder):
-    return json.loads((folder / "cifar10.json").read_text("utf-8"))
-
-
-def test_the_plan_is_followed_in_its_order_and_nothing_is_run_twice(laboratory, tmp_path):
-    rows = list(run(tmp_path))
-    assert laboratory == [
-        ("vgg16", "frozen", 4, 32, 0),
-        ("vgg16", "frozen", 6, 32, 0),
-        ("small_resnet", "scratch", 4, 16, 0),
-        ("small_resnet", "scratch", 4, 16, 1),
-        ("vgg16", "frozen", 4, 32, 1),
-        ("vgg16", "frozen", 6, 32, 1),
-    ]
-    assert read(tmp_path)["results"] == rows
-    assert list(run(tmp_path)) == []
-
-
-def test_it_resumes_where_it_was_interrupted(laboratory, tmp_path):
-    begun = run(tmp_path)
-    first = [next(begun) for _ in range(3)]
-    begun.close()
-    rest = list(run(tmp_path))
-    assert read(tmp_path)["results"] == [*first, *rest]
-    assert len(set(laboratory)) == len(laboratory) == 6
-
-
-def test_parts(laboratory, tmp_path):
-    assert len(list(run(tmp_path, networks=["small_resnet"], seeds=1))) == 1
-    assert len(list(run(tmp_path, seeds=1))) == 2
-    assert list(run(tmp_path, seeds=0)) == []
-    assert list(run(tmp_path, methods=["scratch"], labels=[6])) == []
-    (row,) = run(tmp_path, methods=["frozen"], labels=[6])
-    assert (row["backbone"], row["labels"], row["seed"]) == ("vgg16", 6, 1)
-
-
-def test_what_is_recorded_and_summarised(laboratory, tmp_path):
-    row, *_ = run(tmp_path)
-    assert (row["backbone"], row["cut"], row["image_size"]) == ("vgg16", "block3_pool", 32)
-    assert (row["method"], row["labels"], row["seed"], row["test"]) == ("frozen", 4, 0, 0.9)
-    assert read(tmp_path)["data"]["digest"] == "sha256:0"
-    table = field.table("cifar10", tmp_path).set_index(["method", "labels"])
-    assert table.loc[("frozen", 6), "mean"] == pytest.approx(0.85)
-    assert table.loc[("scratch", 4), "seeds"] == 2
-
-
-def test_the_command_line_reaches_it(laboratory, tmp_path):
-    rows = field.run_experiment("cifar10", tmp_path, backbones=["small_resnet"], seeds=1)
-    assert [row["backbone"] for row in rows] == ["small_resnet"]
-
-
-def test_other_data_and_unknown_networks(laboratory, tmp_path):
-    with pytest.raises(ValueError, match=r"small_resnet, vgg16\. Received: 'vgg19'"):
-        list(run(tmp_path, networks=["vgg19"]))
-    with pytest.raises(ValueError, match=r"number of labels of cifar10 is one of 4, 6\."):
-        list(run(tmp_path, labels=[5]))
-    with pytest.raises(ValueError, match="Received: 'tuned'"):
-        list(run(tmp_path, methods=["tuned"]))
-    next(run(tmp_path))
-    path = tmp_path / "cifar10.json"
-    record = read(tmp_path)
-    record["data"]["digest"] = "sha256:other"
-    path.write_text(json.dumps(record), "utf-8")
-    with pytest.raises(ValueError, match="must come from the same data"):
-        list(run(tmp_path))
+def test_the_plan_names_cheap_results_first_and_seeds_are_capped(monkeypatch):
+    network = {"backbone": "vgg16"}
+    parts = ((network, "frozen", (4, 6), 1), (network, "tuned", (4,), 2))
+    monkeypatch.setattr(cifar10, "PARTS", parts)
+    named = [(one["method"], one["labels"], one["seed"]) for one in plan()]
+    assert named == [("frozen", 4, 0), ("frozen", 6, 0), ("tuned", 4, 0), ("tuned", 4, 1)]
+    assert [one["seed"] for one in plan(1)] == [0, 0, 0]
+    assert list(plan(9)) == list(plan())
 
 
 def test_the_real_plan():
-    described = [(p.backbone, p.method, n) for p in PLAN for n in p.labels]
-    for method, backbone in (
-        ("frozen", "vgg16"),
-        ("frozen", "mobilenet_v2"),
-        ("scratch", "small_resnet"),
-    ):
-        counts = {n for b, m, n in described if (b, m) == (backbone, method)}
-        assert counts == set(field.EXPERIMENTS["cifar10"].labels)
-    assert PLAN[0] == Part("vgg16", "block3_pool", 32, "frozen", (5, 20, 100), 3)
+    planned = choose("cifar10")
+    counts = {(one["backbone"], one["method"]): set() for one in planned}
+    for one in planned:
+        counts[one["backbone"], one["method"]].add(one["labels"])
+    for way in (("vgg16", "frozen"), ("mobilenet_v2", "frozen"), ("small_resnet", "scratch")):
+        assert counts[way] == {5, 20, 100, 500, 5000}
     # All labels take up to an hour a run: every method gets one seed before any gets more.
-    of_all = [p for p in PLAN if cifar10.ALL in p.labels]
-    assert all(p.seeds == 1 for p in of_all[: len({(p.backbone, p.method) for p in of_all})])
-
-
-def test_methods_go_to_their_functions(monkeypatch):
-    asked = []
-
-    def note(what):
-        return lambda *args, **kwargs: asked.append((what, args, kwargs))
-
-    monkeypatch.setattr(
-        "tlhelpers.models.backbones.load_backbone", lambda name, size, *, cut: (name, size, cut)
-    )
-    monkeypatch.setattr("tlhelpers.transfer.methods.feature_transfer", note("frozen"))
-    monkeypatch.setattr("tlhelpers.transfer.methods.model_transfer", note("tuned"))
-    monkeypatch.setattr(cifar10, "train_small_resnet", note("scratch"))
-    for method in ("frozen", "tuned", "scratch"):
-        cifar10._run(Part("vgg16", "block3_pool", 32, method, (5,), 1), "data", 3)
-    base = ("vgg16", 32, "block3_pool")
-    assert asked == [
-        ("frozen", (base, "data"), {"seed": 3}),
-        ("tuned", (base, "data"), {"seed": 3}),
-        ("scratch", ("data", 3), {}),
-    ]
+    of_all = [(one["method"], one["seed"]) for one in planned if one["labels"] == cifar10.ALL]
+    first_repeat = next(place for place, (_, seed) in enumerate(of_all) if seed)
+    assert {method for method, _ in of_all[:first_repeat]} == {"frozen", "scratch", "tuned"}
 
 
 def test_epochs_fall_with_the_square_root_of_the_images():

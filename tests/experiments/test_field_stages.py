@@ -8,7 +8,6 @@ import pytest
 from tlhelpers.data.splits import Dataset, Source, Split
 from tlhelpers.experiments import field
 from tlhelpers.experiments.field import stages
-from tlhelpers.experiments.field.stages import run
 from tlhelpers.models import staged
 from tlhelpers.models.staged import Digits, five, learn, make_loop
 
@@ -46,11 +45,20 @@ def data():
 @pytest.fixture
 def small(monkeypatch, loop):
     """The experiment with short trainings, on stripes, with one loop for all tests."""
+    for kept in (stages._load, stages._loop, stages._stages):
+        kept.cache_clear()
     monkeypatch.setattr("tlhelpers.data.datasets.load_dataset", lambda *_, **__: digits())
     monkeypatch.setattr(stages, "make_loop", lambda image_size: loop)
     monkeypatch.setattr(stages, "train_source", lambda loop, source, seed: source_weights(loop))
     monkeypatch.setattr(stages, "STEPS", 8)
     monkeypatch.setattr(stages, "LABELS", (5, 10))
+    yield
+    for kept in (stages._load, stages._loop, stages._stages):
+        kept.cache_clear()
+
+
+def run(folder, **chosen):
+    return field.run_experiment("stages", folder, **chosen)
 
 
 def source_weights(loop):
@@ -145,10 +153,10 @@ def test_it_is_recorded_and_resumed(small, tmp_path):
     assert (table["seeds"] == 2).all()
 
 
-def test_unknown_targets_and_other_data(small, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"A target is one of MNIST.*Received: 'vgg16'"):
-        list(run(tmp_path, networks=["vgg16"]))
-    next(run(tmp_path, networks=["MNIST 0–4 to 5–9"], seeds=1))
-    monkeypatch.setattr("tlhelpers.data.datasets.load_dataset", lambda *_, **__: digits("sha256:1"))
-    with pytest.raises(ValueError, match="must come from the same data"):
-        next(run(tmp_path, seeds=1))
+def test_the_source_is_trained_once_for_a_target_and_seed(small, tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(
+        stages, "train_source", lambda loop, *rest: trained.append(rest) or source_weights(loop)
+    )
+    list(run(tmp_path, seeds=1))
+    assert len(trained) == 2

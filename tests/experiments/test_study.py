@@ -42,10 +42,12 @@ def laboratory(monkeypatch):
     laboratory = Laboratory()
     monkeypatch.setattr(study, "TARGETS", TOYS)
     monkeypatch.setattr(study, "TUNING_LABELS", 4)
-    for module in (study, study, study):
-        monkeypatch.setattr(
-            module, "load_target", lambda target, seed: striped_data(24, 8, seed=seed)
-        )
+    # Drawn targets are others for each seed, published ones are not.
+    monkeypatch.setattr(
+        study,
+        "load_target",
+        lambda target, seed: striped_data(24, 8, seed=seed if target.tier == "embedded" else 0),
+    )
     monkeypatch.setattr(
         "tlhelpers.models.backbones.load_backbone", lambda *_, **__: small_backbone()
     )
@@ -208,6 +210,10 @@ def test_unknown_targets_and_missing_records(tmp_path):
     for run in (study.run_study, study.run_sweep):
         with pytest.raises(ValueError, match="one of scratch, frozen, tuned, matched, longer"):
             next(run(tmp_path, methods=["best"]))
+        with pytest.raises(ValueError, match="at least one seed"):
+            run(tmp_path, seeds=0)
+        with pytest.raises(ValueError, match="at least two labels"):
+            run(tmp_path, labels=[5, 1])
     with pytest.raises(FileNotFoundError, match="make study"):
         study.table(tmp_path)
 
@@ -221,8 +227,7 @@ def test_one_target_for_real(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "TARGETS", {"lines": Target("a", "embedded", 32)})
     monkeypatch.setattr(study, "RATES", (1e-3,))
     monkeypatch.setattr(study, "TUNING_LABELS", 4)
-    for module in (study, study):
-        monkeypatch.setattr(module, "load_target", lambda target, seed: striped_data(24, 8))
+    monkeypatch.setattr(study, "load_target", lambda target, seed: striped_data(24, 8))
     monkeypatch.setattr(
         "tlhelpers.models.backbones.load_backbone", lambda *_, **__: small_backbone("block1_pool")
     )

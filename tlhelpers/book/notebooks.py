@@ -10,6 +10,8 @@ Example:
 """
 
 import argparse
+import hashlib
+import io
 import json
 import os
 import shutil
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from tlhelpers.runtime import high_water_mark
+from tlhelpers.runtime import high_water_mark, writable_folder, write_atomically
 
 if TYPE_CHECKING:
     import nbformat
@@ -35,6 +37,11 @@ KERNEL_ENVIRONMENT = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # figures become outputs
     "TLH_LIVE": "0",  # nobody watches: curves once, and figures to explore as a page
 }
+
+
+MARKER = ".executed-copy"
+"""A file in every folder that :func:`execute_book` made, with the folder's path: a folder whose
+path is another, such as somebody's copy, is never replaced."""
 
 
 class ChapterError(RuntimeError):
@@ -76,10 +83,12 @@ def execute(
 
     The kernel runs in the Python that calls this function, whatever kernels are installed.
     The result is also written when a cell fails, so that the failure can be looked at.
+    ``TLH_CACHE`` and ``TLH_MIRROR`` mean the same places for the cells as for the caller.
 
     Args:
         notebook: The notebook to execute. It is not changed.
-        out: Where the executed notebook goes; its folder is made when missing.
+        out: Where the executed notebook goes; its folder is made when missing. An earlier result
+            is replaced, a notebook with cells of somebody's own is not.
         cwd: Folder the cells run in. Defaults to the notebook's own folder.
         env: Environment variables for the kernel, added to the current ones. Defaults to none.
         timeout: Seconds allowed for one cell. Defaults to 1800.
@@ -91,7 +100,8 @@ def execute(
 
     Raises:
         ChapterError: When a cell raises or runs past ``timeout``, or the kernel dies.
-        ValueError: When ``out`` is the notebook itself.
+        ValueError: When ``out`` is the notebook itself, or another one with cells of its own.
+        PermissionError: When the folder of ``out`` can't be written to.
         ModuleNotFoundError: When nbclient or ipykernel is not installed.
 
     Example:
@@ -103,10 +113,11 @@ def execute(
     jupyter_client, nbclient, nbformat = _notebook_tools()
     if not notebook.is_file():
         raise FileNotFoundError(f"There is no notebook at {notebook}.")
-    if out.resolve() == notebook.resolve():
+    if _same(out, notebook):
         raise ValueError(f"out must differ from the notebook it is made from. Received: {out}.")
 
     document = nbformat.read(notebook, as_version=4)
+    _check_out(out, document)
     for cell in document.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -132,7 +143,7 @@ def execute(
         try:
             client.execute(
                 cleanup_kc=True,
-                env={**os.environ, **KERNEL_ENVIRONMENT, **(env or {})},
+                env={**os.environ, **_places(), **KERNEL_ENVIRONMENT, **(env or {})},
             )
         except (
             nbclient.exceptions.CellExecutionError,
@@ -204,14 +215,51 @@ def _notebook_tools() -> tuple[Any, Any, Any]:
     return jupyter_client, nbclient, nbformat
 
 
+RESULT = "executed"
+"""Key of an executed notebook's metadata: the digest of its cells as they were executed."""
+
+
 def _write(document: "nbformat.NotebookNode", out: Path) -> None:
-    """Write a notebook whole or not at all."""
+    """Write an executed notebook whole or not at all."""
     import nbformat
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.{os.getpid()}")
-    nbformat.write(document, part)
-    os.replace(part, out)
+    document.metadata[RESULT] = _cells_digest(document)
+    write_atomically(out, nbformat.writes(document) + "\n")
+
+
+def _cells_digest(document: "nbformat.NotebookNode") -> str:
+    """Return a digest of what the cells say, whatever their outputs are."""
+    sources = [(cell.cell_type, cell.source) for cell in document.cells]
+    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
+
+
+def _check_out(out: Path, document: "nbformat.NotebookNode") -> None:
+    """Raise an error, before anything runs, where the result could not be written or would hide work."""
+    import nbformat
+
+    writable_folder(out.parent, "The folder for the executed notebook", "Name another folder.")
+    if not out.exists():
+        return
+    try:
+        there = nbformat.read(out, as_version=4)
+        digest = _cells_digest(there)
+    except Exception:  # a folder, or a file that is no notebook
+        digest = None
+    if digest is None or digest not in (there.metadata.get(RESULT), _cells_digest(document)):
+        raise ValueError(
+            f"An executed notebook replaces only an earlier one. Received: {out}, which is something "
+            "else or was edited since. Rename it, or name another folder."
+        )
+
+
+def _places() -> dict[str, str]:
+    """Return the settings that name folders, from the working folder: cells may run in another."""
+    named = {name: os.environ.get(name) for name in ("TLH_CACHE", "TLH_MIRROR")}
+    return {
+        name: str(Path(place).expanduser().resolve())
+        for name, place in named.items()
+        if place and "://" not in place
+    }
 
 
 def _failure(
@@ -241,12 +289,6 @@ def _failure(
         f"(code cell {code_cells.index(index) + 1} of {len(code_cells)}) failed: {reason}\n"
         f"{shown}{more}\n  The notebook up to this cell, with the traceback, is {out}"
     )
-
-
-MARKER = ".executed-copy"
-"""A file in every folder that :func:`execute_book` made: only those are ever replaced."""
-
-__all__ = ["ChapterError", "ExecutedChapter", "execute", "execute_book", "find_chapters", "main"]
 
 
 def find_chapters(book: str | Path, names: Sequence[str] = ()) -> list[Path]:
@@ -310,7 +352,7 @@ def execute_book(
         }
         for entry in done
     }
-    (to / "costs.json").write_text(json.dumps(costs, indent=2) + "\n", encoding="utf-8")
+    write_atomically(to / "costs.json", json.dumps(costs, indent=2) + "\n")
     return done
 
 
@@ -318,20 +360,35 @@ def _check_target(book: Path, to: Path) -> Path:
     """Return the folder for the copy, links resolved, if nothing but an earlier copy is lost there."""
     if not book.is_dir():
         raise ValueError(f"The book must be a folder with notebooks. Received: {book}.")
-    source, target = book.resolve(), to.resolve()
-    if target == source or target in source.parents or source in target.parents:
+    target = to.resolve()
+    inside = any(_same(book, place) for place in (target, *target.parents))
+    if inside or any(_same(target, place) for place in book.resolve().parents):
         raise ValueError(
             f"The copy must lie outside the book's folder, and not hold it. Received: {to} for the "
             f"book in {book}. Name another folder, such as _build/book."
         )
     if target.exists() and not target.is_dir():
         raise ValueError(f"The copy's place must be a folder. Received: {to}, which is a file.")
-    if target.is_dir() and not (target / MARKER).is_file() and any(target.iterdir()):
+    if target.is_dir() and any(target.iterdir()) and not _is_copy(target):
         raise ValueError(
-            f"Only an earlier copy of a book is replaced. Received: {to}, which holds other files; "
-            "nothing was changed. Name a folder that does not exist yet, such as _build/book."
+            f"Only an earlier copy of a book is replaced. Received: {to}, which holds other files "
+            "or was moved here; nothing was changed. Name a folder that does not exist yet, such as "
+            "_build/book."
         )
+    if os.path.ismount(target):
+        raise ValueError(f"The copy's place can't be a mount point. Received: {to}.")
     return target
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Tell whether two paths lead to one place, by other letters or another mount included."""
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+def _is_copy(folder: Path) -> bool:
+    """Tell whether :func:`execute_book` made a folder at this very place."""
+    marker = folder / MARKER
+    return marker.is_file() and str(folder) in marker.read_text("utf-8", "replace").splitlines()
 
 
 def _copy_book(book: Path, to: Path) -> None:
@@ -339,10 +396,10 @@ def _copy_book(book: Path, to: Path) -> None:
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}-") as beside:
         whole, earlier = Path(beside) / "new", Path(beside) / "earlier"
-        shutil.copytree(book, whole, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "_build"))
-        (whole / MARKER).write_text(
-            "Made by tlhelpers from a book's folder; replaced when made anew.\n"
-        )
+        ignored = shutil.ignore_patterns(".ipynb_checkpoints", "_build", MARKER)
+        shutil.copytree(book, whole, ignore=ignored)
+        made = f"Made by tlhelpers from a book's folder, at\n{to}\nand replaced when made anew.\n"
+        (whole / MARKER).write_text(made, "utf-8")
         if to.exists():
             to.rename(earlier)
         whole.rename(to)
@@ -366,6 +423,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help="only these chapters, such as 05 (default: all)")
     parser.add_argument("--to", type=Path, required=True, help="folder for the executed copy")
     options = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a chapter's name may not fit the terminal
     try:
         done = execute_book(options.book, options.to, options.names)
     except (ChapterError, OSError, ValueError) as error:

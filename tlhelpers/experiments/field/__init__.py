@@ -2,22 +2,12 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from importlib import import_module
-from inspect import signature
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlhelpers.experiments.field.cifar10 import WIDTH, train_small_resnet
-from tlhelpers.experiments.records import (
-    describe_run,
-    identity,
-    load_record,
-    note_data,
-    open_record,
-    write_record,
-)
+from tlhelpers.experiments.field import cifar10, digits, stages
+from tlhelpers.experiments.field.plans import Experiment, grid, load_real, run_network
+from tlhelpers.experiments.records import Settings, identity, load_record, record_missing
 
 if TYPE_CHECKING:
     import pandas
@@ -25,86 +15,110 @@ if TYPE_CHECKING:
     from tlhelpers.data.splits import Dataset
     from tlhelpers.transfer.runs import Run
 
-METHODS = ("scratch", "frozen", "tuned")
+MOBILENET: Settings = {"backbone": "mobilenet_v2", "cut": None, "image_size": 224}
+VGG16: Settings = {"backbone": "vgg16", "cut": "block3_pool", "image_size": 150}
+CATS_DOGS = (
+    {**MOBILENET, "method": "frozen"},
+    {**MOBILENET, "method": "tuned"},
+    {**VGG16, "method": "frozen"},
+    {**VGG16, "method": "tuned"},
+    # From random weights the smaller picture trains six times faster, and no worse: it gives the
+    # baseline more epochs for its time.
+    {**MOBILENET, "image_size": 96, "method": "scratch"},
+)
 
 
-@dataclass(frozen=True)
-class Arm:
-    """One network in an experiment.
+def _load_objects(settings: Settings) -> "Dataset":
+    """Draw the objects; another seed would draw another set, and with it another test."""
+    from tlhelpers.data.datasets import load_dataset
 
-    Attributes:
-        backbone: Its name; ``"small_resnet"`` is a network made for small pictures, and has no
-            weights but random ones.
-        cut: Stage it ends at, or None for the whole network.
-        image_size: Width and height in pixels.
-        methods: What is done with it.
-        width: Channels of ``small_resnet``'s first convolution. Defaults to 24.
-    """
-
-    backbone: str
-    cut: str | None
-    image_size: int
-    methods: tuple[str, ...] = METHODS
-    width: int = WIDTH
+    return load_dataset("cifar10", tier="embedded", image_size=settings["image_size"], seed=0)
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """Methods on networks, by number of labels and seed.
-
-    Attributes:
-        dataset: Name for :func:`tlhelpers.load_dataset`.
-        arms: The networks.
-        labels: Labelled images a class, those for validation included.
-        seeds: Number of seeds; each draws its own images, weights and order.
-        tier: Where the images come from. Defaults to ``"real"``.
-        module: Module of this package whose ``run`` takes over, for networks that are no backbones.
-    """
-
-    dataset: str
-    arms: tuple[Arm, ...]
-    labels: tuple[int, ...]
-    seeds: int = 5
-    tier: str = "real"
-    module: str | None = None
+def _run_objects(settings: Settings, data: "Dataset") -> "Run":
+    """Train a network so wide that a picture costs what it costs vgg16_mini, cut at block 4."""
+    few = data.few(settings["labels"], seed=settings["seed"])
+    return cifar10.train_small_resnet(few, settings["seed"], width=16)
 
 
 EXPERIMENTS = {
     "cats_dogs": Experiment(
-        dataset="cats_dogs",
-        arms=(
-            Arm("mobilenet_v2", None, 224, ("frozen", "tuned")),
-            Arm("vgg16", "block3_pool", 150, ("frozen", "tuned")),
-            # From random weights the smaller picture trains six times faster, and no worse: it
-            # gives the baseline more epochs for its time.
-            Arm("mobilenet_v2", None, 96, ("scratch",)),
-        ),
-        labels=(20, 100, 500, 1000),
+        grid(CATS_DOGS, (20, 100, 500, 1000), seeds=5), load_real("cats_dogs"), run_network
     ),
     "objects": Experiment(
-        dataset="cifar10",
-        # As wide as makes a picture cost what it costs vgg16_mini, cut after its fourth block.
-        arms=(Arm("small_resnet", None, 32, ("scratch",), width=16),),
-        labels=(5, 20, 100),
-        seeds=3,
-        tier="embedded",
+        grid([{**cifar10.SMALL, "method": "scratch"}], (5, 20, 100), seeds=3),
+        _load_objects,
+        _run_objects,
     ),
-    "digits": Experiment(dataset="digits", arms=(), labels=(6000,), module="digits"),
-    "stages": Experiment(dataset="digits", arms=(), labels=(5, 10, 20, 50), module="stages"),
-    "cifar10": Experiment(
-        dataset="cifar10", arms=(), labels=(5, 20, 100, 500, 5000), module="cifar10"
-    ),
+    "digits": Experiment(digits.plan, load_real("digits"), digits.run, more=digits.history),
+    "stages": Experiment(stages.plan, stages.load, stages.run),
+    "cifar10": Experiment(cifar10.plan, load_real("cifar10"), run_network),
 }
 
 
-def run_experiment(
+def choose(
     name: str,
-    folder: str | os.PathLike[str],
     *,
     backbones: Sequence[str] | None = None,
     methods: Sequence[str] | None = None,
     labels: Sequence[int] | None = None,
     seeds: int | None = None,
+) -> list[Settings]:
+    """Name the results of an experiment, or some of them, in the order of running.
+
+    Args:
+        name: Name of the experiment.
+        backbones: Only these networks. Defaults to all of the experiment.
+        methods: Only these. Defaults to all of the experiment.
+        labels: Only these numbers of labels a class. Defaults to all of the experiment.
+        seeds: Number of seeds, at least 1. Defaults to the experiment's.
+
+    Returns:
+        The settings of each result.
+
+    Raises:
+        ValueError: If the experiment, or something chosen, is unknown, or if nothing of the
+            experiment has all that was chosen.
+
+    Example:
+        >>> [settings["seed"] for settings in choose("digits", backbones=["mlp"], seeds=2)]
+        [0, 1]
+    """
+    if name not in EXPERIMENTS:
+        raise ValueError(f"An experiment is one of {', '.join(EXPERIMENTS)}. Received: {name!r}.")
+    if seeds is not None and seeds < 1:
+        raise ValueError(f"The number of seeds must be at least 1. Received: {seeds}.")
+    # A plan may name a result twice; it is run where it is named first.
+    planned = list({identity(one): one for one in EXPERIMENTS[name].plan(seeds)}.values())
+    wanted: dict[str, Sequence[Any] | None] = {
+        "backbone": backbones,
+        "method": methods,
+        "labels": labels,
+    }
+    chosen = planned
+    for key, values in wanted.items():
+        known = list(dict.fromkeys(settings[key] for settings in planned))
+        for value in values or ():
+            if value not in known:
+                what = {"backbone": "network", "labels": "number of labels"}.get(key, key)
+                raise ValueError(
+                    f"A {what} of {name} is one of {', '.join(map(str, known))}. "
+                    f"Received: {value!r}."
+                )
+        chosen = [settings for settings in chosen if not values or settings[key] in values]
+    for key, values in wanted.items():
+        for value in values or ():
+            if value not in {settings[key] for settings in chosen}:
+                pairs = dict.fromkeys((one["backbone"], one["method"]) for one in planned)
+                raise ValueError(
+                    f"Nothing of {name} has {value!r} and the rest of what was chosen. It has "
+                    f"{', '.join(map(' '.join, pairs))}."
+                )
+    return chosen
+
+
+def run_experiment(
+    name: str, folder: str | os.PathLike[str], **chosen: Any
 ) -> Iterator[dict[str, Any]]:
     """Run what is missing of an experiment, and record each result as soon as it is there.
 
@@ -113,68 +127,24 @@ def run_experiment(
     Args:
         name: Name of the experiment.
         folder: Folder of the JSON files.
-        backbones: Only these. Defaults to all of the experiment.
-        methods: Only these. Defaults to all of the experiment.
-        labels: Only these numbers of labels. Defaults to all of the experiment.
-        seeds: Number of seeds. Defaults to the experiment's.
+        **chosen: ``backbones``, ``methods``, ``labels`` and ``seeds``, as for :func:`choose`.
 
-    Yields:
-        Each new result.
+    Returns:
+        Each new result, run when it is asked for.
 
     Raises:
-        ValueError: If the experiment, a method or a backbone is unknown, or the experiment can't be
-            narrowed down in that way.
-    """
-    from tlhelpers.data.datasets import load_dataset
+        ValueError: If the experiment, or something chosen, is unknown, or if the file there is no
+            record, or one that was made from other images.
 
-    experiment = _experiment(name)
-    if experiment.module:
-        special = import_module(f"tlhelpers.experiments.field.{experiment.module}")
-        chosen = {"networks": backbones, "methods": methods, "labels": labels, "seeds": seeds}
-        given = {key: value for key, value in chosen.items() if value is not None}
-        accepted = signature(special.run).parameters
-        if unused := [key for key in given if key not in accepted]:
-            raise ValueError(
-                f"Results of {name} are chosen by network and seed only. Received also: "
-                f"{', '.join(unused)}; leave that out."
-            )
-        yield from special.run(folder, **given)
-        return
-    for method in methods or ():
-        if method not in METHODS:
-            raise ValueError(f"A method is one of {', '.join(METHODS)}. Received: {method!r}.")
-    known = sorted({arm.backbone for arm in experiment.arms})
-    for backbone in backbones or ():
-        if backbone not in known:
-            raise ValueError(
-                f"A backbone of {name} is one of {', '.join(known)}. Received: {backbone!r}."
-            )
-    path = Path(folder) / f"{name}.json"
-    record = open_record(path)
-    done = {identity(row) for row in record["results"]}
-    for n, seed, arm in product(
-        labels or experiment.labels, range(seeds or experiment.seeds), experiment.arms
-    ):
-        if backbones and arm.backbone not in backbones:
-            continue
-        for method in (m for m in arm.methods if not methods or m in methods):
-            settings = {**asdict(arm), "method": method, "labels": n, "seed": seed}
-            del settings["methods"], settings["width"]
-            if identity(settings) in done:
-                continue
-            data = load_dataset(
-                experiment.dataset,
-                tier=experiment.tier,
-                image_size=arm.image_size,
-                # Another seed would draw another set, and with it another test.
-                seed=seed if experiment.tier == "real" else 0,
-            )
-            note_data(record, data)
-            run = _run(arm, method, data.few(n, seed=seed), seed)
-            row = describe_run(run, settings, record)
-            record["results"].append(row)
-            write_record(record, path)
-            yield row
+    Example:
+        >>> next(run_experiment("objects", "results", seeds=1))["labels"]  # doctest: +SKIP
+        5
+    """
+    plan = choose(name, **chosen)
+    experiment = EXPERIMENTS[name]
+    return record_missing(
+        Path(folder) / f"{name}.json", plan, experiment.load, experiment.run, more=experiment.more
+    )
 
 
 def load(name: str, folder: str | os.PathLike[str] | None = None) -> dict[str, Any]:
@@ -225,26 +195,3 @@ def table(name: str, folder: str | os.PathLike[str] | None = None) -> "pandas.Da
         seeds=("test", "size"),
         seconds=("seconds", "median"),
     ).reset_index()
-
-
-def _experiment(name: str) -> Experiment:
-    """Look an experiment up."""
-    if name not in EXPERIMENTS:
-        raise ValueError(f"An experiment is one of {', '.join(EXPERIMENTS)}. Received: {name!r}.")
-    return EXPERIMENTS[name]
-
-
-def _run(arm: Arm, method: str, data: "Dataset", seed: int) -> "Run":
-    """Run one method on one network."""
-    from tlhelpers.models.backbones import load_backbone
-    from tlhelpers.transfer import methods
-
-    if arm.backbone == "small_resnet":
-        return train_small_resnet(data, seed, width=arm.width)
-    weights = None if method == "scratch" else "pretrained"
-    base = load_backbone(arm.backbone, arm.image_size, cut=arm.cut, weights=weights)
-    if method == "scratch":
-        return methods.from_scratch(base, data, seed=seed)
-    if method == "frozen":
-        return methods.feature_transfer(base, data, seed=seed)
-    return methods.model_transfer(base, data, seed=seed)

@@ -7,22 +7,13 @@ networks are given. Each seed draws its own labelled images, weights and order.
 """
 
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlhelpers.experiments.records import (
-    describe_run,
-    identity,
-    note_data,
-    open_record,
-    write_record,
-)
+from tlhelpers.experiments.records import Settings
 from tlhelpers.transfer.runs import Run
 
 if TYPE_CHECKING:
@@ -37,118 +28,53 @@ WIDTH, PEAK_RATE, WEIGHT_DECAY, WARM_UP, SMOOTHING = 24, 0.1, 5e-4, 0.2, 0.1
 FULL_EPOCHS, MOST_EPOCHS, FULL_TRAIN = 20, 300, 45_000
 
 
-@dataclass(frozen=True)
-class Part:
-    """One method on one network, for some numbers of labels.
+VGG16: Settings = {"backbone": "vgg16", "cut": "block3_pool", "image_size": 32}
+MOBILENET: Settings = {"backbone": "mobilenet_v2", "cut": None, "image_size": 96}
+SMALL: Settings = {"backbone": "small_resnet", "cut": None, "image_size": 32}
 
-    Attributes:
-        backbone: The network's name.
-        cut: Stage it ends at, or None for the whole network.
-        image_size: Width and height in pixels.
-        method: ``"frozen"``, ``"tuned"`` or ``"scratch"``.
-        labels: Labelled images a class.
-        seeds: Number of seeds.
-    """
-
-    backbone: str
-    cut: str | None
-    image_size: int
-    method: str
-    labels: tuple[int, ...]
-    seeds: int
-
-
-VGG16: dict[str, Any] = {"backbone": "vgg16", "cut": "block3_pool", "image_size": 32}
-MOBILENET: dict[str, Any] = {"backbone": "mobilenet_v2", "cut": None, "image_size": 96}
-SMALL: dict[str, Any] = {"backbone": "small_resnet", "cut": None, "image_size": 32}
-
-PLAN = (
-    Part(**VGG16, method="frozen", labels=FEW, seeds=3),
-    Part(**MOBILENET, method="frozen", labels=FEW, seeds=3),
-    Part(**SMALL, method="scratch", labels=FEW, seeds=1),
-    Part(**VGG16, method="frozen", labels=(*FEW, 500), seeds=5),
-    Part(**MOBILENET, method="frozen", labels=(*FEW, 500), seeds=5),
-    Part(**SMALL, method="scratch", labels=FEW, seeds=3),
-    Part(**VGG16, method="tuned", labels=FEW, seeds=3),
-    Part(**MOBILENET, method="tuned", labels=FEW, seeds=3),
-    Part(**VGG16, method="frozen", labels=(ALL,), seeds=1),
-    Part(**SMALL, method="scratch", labels=(500, ALL), seeds=1),
-    Part(**MOBILENET, method="frozen", labels=(ALL,), seeds=1),
-    Part(**MOBILENET, method="tuned", labels=(500,), seeds=1),
-    Part(**VGG16, method="tuned", labels=(500,), seeds=1),
-    Part(**SMALL, method="scratch", labels=(500,), seeds=3),
-    Part(**MOBILENET, method="tuned", labels=(500,), seeds=3),
-    Part(**MOBILENET, method="tuned", labels=(ALL,), seeds=1),
-    Part(**VGG16, method="tuned", labels=(500,), seeds=3),
-    Part(**VGG16, method="frozen", labels=(ALL,), seeds=3),
-    Part(**MOBILENET, method="frozen", labels=(ALL,), seeds=3),
-    Part(**SMALL, method="scratch", labels=(ALL,), seeds=3),
-    Part(**MOBILENET, method="tuned", labels=(ALL,), seeds=3),
+PARTS: tuple[tuple[Settings, str, tuple[int, ...], int], ...] = (
+    (VGG16, "frozen", FEW, 3),
+    (MOBILENET, "frozen", FEW, 3),
+    (SMALL, "scratch", FEW, 1),
+    (VGG16, "frozen", (*FEW, 500), 5),
+    (MOBILENET, "frozen", (*FEW, 500), 5),
+    (SMALL, "scratch", FEW, 3),
+    (VGG16, "tuned", FEW, 3),
+    (MOBILENET, "tuned", FEW, 3),
+    (VGG16, "frozen", (ALL,), 1),
+    (SMALL, "scratch", (500, ALL), 1),
+    (MOBILENET, "frozen", (ALL,), 1),
+    (MOBILENET, "tuned", (500,), 1),
+    (VGG16, "tuned", (500,), 1),
+    (SMALL, "scratch", (500,), 3),
+    (MOBILENET, "tuned", (500,), 3),
+    (MOBILENET, "tuned", (ALL,), 1),
+    (VGG16, "tuned", (500,), 3),
+    (VGG16, "frozen", (ALL,), 3),
+    (MOBILENET, "frozen", (ALL,), 3),
+    (SMALL, "scratch", (ALL,), 3),
+    (MOBILENET, "tuned", (ALL,), 3),
 )
-"""What is compared, in the order in which it is run; a result named twice is run once."""
+"""What is compared, in the order of running: network, method, labels a class, number of seeds."""
 
 
-def run(
-    folder: str | os.PathLike[str],
-    *,
-    networks: Sequence[str] | None = None,
-    methods: Sequence[str] | None = None,
-    labels: Sequence[int] | None = None,
-    seeds: int | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Run what is missing of the experiment on CIFAR-10, and record each result as it is there.
-
-    Results already in the file are not run again, so an interrupted recording resumes.
+def plan(seeds: int | None = None) -> Iterator[Settings]:
+    """Name each result of the experiment in the order of running; some more than once.
 
     Args:
-        folder: Folder of ``cifar10.json``.
-        networks: Names of the plan's networks. Defaults to all.
-        methods: Only these of ``"frozen"``, ``"tuned"`` and ``"scratch"``. Defaults to all.
-        labels: Only these of the plan's numbers of labels a class. Defaults to all.
-        seeds: Largest number of seeds. Defaults to the plan's, 1 to 5.
+        seeds: Largest number of seeds. Defaults to that of :data:`PARTS`, 1 to 5.
 
     Yields:
-        Each new result.
-
-    Raises:
-        ValueError: If the plan has no such network, method or number of labels, or the record was
-            made from other data.
+        The settings of a result.
 
     Example:
-        >>> next(run("results", networks=["vgg16"], seeds=1))["labels"]  # doctest: +SKIP
-        5
+        >>> next(plan())["method"]
+        'frozen'
     """
-    from tlhelpers.data.datasets import load_dataset
-
-    chosen: dict[str, tuple[Any, set[Any]]] = {
-        "network": (networks, {part.backbone for part in PLAN}),
-        "method": (methods, {part.method for part in PLAN}),
-        "number of labels": (labels, {n for part in PLAN for n in part.labels}),
-    }
-    for what, (wanted, known) in chosen.items():
-        if unknown := [one for one in wanted or () if one not in known]:
-            among = ", ".join(map(str, sorted(known)))
-            raise ValueError(f"A {what} of cifar10 is one of {among}. Received: {unknown[0]!r}.")
-    path = Path(folder) / "cifar10.json"
-    record = open_record(path)
-    done = {identity(row) for row in record["results"]}
-    for part in PLAN:
-        if part.backbone not in (networks or [part.backbone]):
-            continue
-        if part.method not in (methods or [part.method]):
-            continue
-        for settings in _settings(part, seeds):
-            n, seed = settings["labels"], settings["seed"]
-            if identity(settings) in done or n not in (labels or [n]):
-                continue
-            data = load_dataset("cifar10", tier="real", image_size=part.image_size, seed=seed)
-            note_data(record, data)
-            run = _run(part, data.few(n, seed=seed), seed)
-            row = describe_run(run, settings, record)
-            record["results"].append(row)
-            done.add(identity(row))
-            write_record(record, path)
-            yield row
+    for network, method, labels, most in PARTS:
+        for seed in range(min(seeds or most, most)):
+            for n in labels:
+                yield {**network, "method": method, "labels": n, "seed": seed}
 
 
 def scratch_epochs(n_train: int) -> int:
@@ -247,25 +173,3 @@ def train_small_resnet(
     figures = {key: [float(value) for value in values] for key, values in history.items()}
     none: Any = None  # there is no backbone
     return Run("scratch", model, data, figures, time.perf_counter() - started, config, none, 1)
-
-
-def _settings(part: Part, seeds: int | None) -> Iterator[dict[str, Any]]:
-    """Name each result of a part, one seed of all numbers of labels at a time."""
-    settings = {key: value for key, value in asdict(part).items() if key not in ("labels", "seeds")}
-    for seed in range(part.seeds if seeds is None else min(seeds, part.seeds)):
-        for labels in part.labels:
-            yield {**settings, "labels": labels, "seed": seed}
-
-
-def _run(part: Part, data: "Dataset", seed: int) -> Run:
-    """Run one method on one network."""
-    if part.method == "scratch":
-        return train_small_resnet(data, seed)
-    from tlhelpers.models.backbones import load_backbone
-    from tlhelpers.transfer import methods
-
-    base = load_backbone(part.backbone, part.image_size, cut=part.cut)
-    method: Callable[..., Run] = (
-        methods.feature_transfer if part.method == "frozen" else methods.model_transfer
-    )
-    return method(base, data, seed=seed)

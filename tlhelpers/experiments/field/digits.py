@@ -5,15 +5,13 @@ weights and order, and keeps the epoch with the best validation accuracy. The 10
 are scored once a run, after that choice.
 """
 
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tlhelpers.experiments.records import describe_run, note_data, open_record, write_record
+from tlhelpers.experiments.records import Settings
 from tlhelpers.models import classic
 from tlhelpers.transfer.runs import Run
 
@@ -21,6 +19,8 @@ if TYPE_CHECKING:
     from tlhelpers.data.splits import Dataset, Split
 
 SEEDS = 5
+ALL = 6000
+"""Labelled digits a class, those for validation included: all of MNIST's, which is nearly balanced."""
 EPOCHS, BATCH_SIZE, PEAK_RATE = 15, 128, 3e-3
 """Fixed before any test digit was scored; the rate falls to 0 as a cosine."""
 
@@ -37,62 +37,6 @@ class Fitted(NamedTuple):
     predict: "Callable[[Split], np.ndarray]"
     history: dict[str, list[float]]
     config: dict[str, Any]
-
-
-def run(
-    folder: str | os.PathLike[str],
-    *,
-    networks: Sequence[str] | None = None,
-    seeds: int | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Run what is missing of the experiment on MNIST, and record each result as soon as it is there.
-
-    Results already in the file are not run again, so an interrupted recording resumes.
-
-    Args:
-        folder: Folder of ``digits.json``.
-        networks: Names of :data:`NETWORKS`. Defaults to all.
-        seeds: Number of seeds for the two networks; the baselines, in which nothing is random but
-            the validation digits, get one. Defaults to 5.
-
-    Yields:
-        Each new result.
-
-    Raises:
-        ValueError: If a network is unknown, or the record was made from other data.
-    """
-    from tlhelpers.data.datasets import load_dataset
-
-    for name in networks or ():
-        if name not in NETWORKS:
-            raise ValueError(
-                f"A network of digits is one of {', '.join(NETWORKS)}. Received: {name!r}."
-            )
-    path = Path(folder) / "digits.json"
-    record = open_record(path)
-    done = {(row["backbone"], row["seed"]) for row in record["results"]}
-    for seed in range(SEEDS if seeds is None else seeds):
-        for name in networks or NETWORKS:
-            if (name, seed) in done or (seed > 0 and name in BASELINES):
-                continue
-            data = load_dataset("digits", tier="real", image_size=IMAGE_SIZE, seed=seed)
-            note_data(record, data)
-            run = _run(name, data, seed)
-            settings = {
-                "backbone": name,
-                "cut": None,
-                "image_size": IMAGE_SIZE,
-                "method": "pixels" if name in BASELINES else "scratch",
-                "labels": (len(data.train) + len(data.validation)) // data.num_classes,
-                "seed": seed,
-            }
-            row = describe_run(run, settings, record)
-            row["history"] = {
-                key: [round(value, 5) for value in values] for key, values in run.history.items()
-            }
-            record["results"].append(row)
-            write_record(record, path)
-            yield row
 
 
 def grey(split: "Split") -> np.ndarray:
@@ -217,13 +161,49 @@ NETWORKS = {"mlp": train_network, "lenet5": train_network, **BASELINES}
 """What is compared, with the function that fits it."""
 
 
-def _run(name: str, data: "Dataset", seed: int) -> Run:
-    """Fit one network or baseline."""
+def plan(seeds: int | None = None) -> Iterator[Settings]:
+    """Name each result: every network with each seed, and once the baselines, which aren't random.
+
+    Args:
+        seeds: Number of seeds. Defaults to 5.
+
+    Yields:
+        The settings of a result.
+
+    Example:
+        >>> sum(settings["backbone"] == "lenet5" for settings in plan())
+        5
+    """
+    for seed in range(seeds or SEEDS):
+        for name in NETWORKS:
+            if seed == 0 or name not in BASELINES:
+                method = "pixels" if name in BASELINES else "scratch"
+                about = {"backbone": name, "cut": None, "image_size": IMAGE_SIZE, "method": method}
+                yield {**about, "labels": ALL, "seed": seed}
+
+
+def run(settings: Settings, data: "Dataset") -> Run:
+    """Fit one network or baseline to all labels.
+
+    Args:
+        settings: Of :func:`plan`.
+        data: Grey images in RGB form.
+
+    Returns:
+        The run.
+    """
     started = time.perf_counter()
-    fitted = NETWORKS[name](name, data, seed)
+    name = settings["backbone"]
+    fitted = NETWORKS[name](name, data, settings["seed"])
     seconds = time.perf_counter() - started
     none: Any = None  # there is no backbone, and the predictor stands in for the model
     return Run(name, none, data, fitted.history, seconds, fitted.config, none, 1, fitted.predict)
+
+
+def history(run: Run) -> dict[str, Any]:
+    """Return the figures of each epoch, to be recorded with the result."""
+    figures = run.history.items()
+    return {"history": {key: [round(value, 5) for value in values] for key, values in figures}}
 
 
 def _pixels(split: "Split") -> np.ndarray:

@@ -6,17 +6,17 @@ trained on MNIST's 0 to 4. *Other look*: scikit-learn's 5 to 9, from stages trai
 with the lowest loss on the draw's own validation digits is scored, once, on all test digits.
 """
 
-import os
+import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tlhelpers.experiments.field.digits import grey
-from tlhelpers.experiments.records import describe_run, note_data, open_record, write_record
+from tlhelpers.experiments.records import Settings
 from tlhelpers.models.staged import BATCH_SIZE, Digits, Loop, five, learn, make_loop, train_source
 from tlhelpers.transfer.runs import Run
 
@@ -35,68 +35,42 @@ CANDIDATES = {
 """What is tried on validation digits: stages copied, stages frozen, learning rate."""
 
 
-def run(
-    folder: str | os.PathLike[str],
-    *,
-    networks: Sequence[str] | None = None,
-    seeds: int | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Run what is missing of the experiment, and record each result as soon as it is there.
-
-    Results already in the file are not run again, so an interrupted recording resumes.
+def plan(seeds: int | None = None) -> Iterator[Settings]:
+    """Name each result, one seed of all at a time.
 
     Args:
-        folder: Folder of ``stages.json``.
-        networks: Names of :data:`TARGETS`. Defaults to both.
         seeds: Number of seeds; each draws its own labels, weights and order. Defaults to 5.
 
     Yields:
-        Each new result.
+        The settings of a result; the target stands for the network.
 
-    Raises:
-        ValueError: If a target is unknown, or the record was made from other data.
+    Example:
+        >>> len(list(plan(1)))
+        16
     """
-    from tlhelpers.data.datasets import load_dataset
-    from tlhelpers.data.splits import Dataset
-
-    for name in networks or ():
-        if name not in TARGETS:
-            raise ValueError(f"A target is one of {', '.join(TARGETS)}. Received: {name!r}.")
-    path = Path(folder) / "stages.json"
-    record = open_record(path)
-    key = ("backbone", "method", "labels", "seed")
-    done = {tuple(row[part] for part in key) for row in record["results"]}
-    mnist = load_dataset("digits", tier="real", image_size=IMAGE_SIZE)
-    note_data(record, mnist)
-    loop = make_loop(IMAGE_SIZE)
-    for seed in range(SEEDS if seeds is None else seeds):
-        for target in networks or TARGETS:
-            todo = [
-                (n, method)
-                for n, method in product(LABELS, CANDIDATES)
-                if (target, method, n, seed) not in done
-            ]
-            if not todo:
-                continue
-            source = five(mnist.train, 0 if target.startswith("MNIST 0–4") else 5)
-            stages = train_source(loop, _digits(source), seed)
-            data = load_dataset("digits", tier=TARGETS[target], image_size=IMAGE_SIZE)
-            train, validation, test = (
-                five(split, 5) for split in (data.train, data.validation, data.test)
-            )
-            data = Dataset(data.name, train, validation, test, data.source)
-            for n, method in todo:
-                run = _run(loop, stages, method, data.few(n, seed=seed), seed)
-                chosen = {"backbone": target, "method": method, "labels": n, "seed": seed}
-                settings = {**chosen, "cut": None, "image_size": IMAGE_SIZE}
-                row = describe_run(run, settings, record)
-                record["results"].append(row)
-                write_record(record, path)
-                yield row
+    for seed, target, n, method in product(range(seeds or SEEDS), TARGETS, LABELS, CANDIDATES):
+        about = {"backbone": target, "cut": None, "image_size": IMAGE_SIZE, "method": method}
+        yield {**about, "labels": n, "seed": seed}
 
 
-def _run(loop: Loop, stages: list[np.ndarray], method: str, draw: "Dataset", seed: int) -> Run:
-    """Try a method's candidates, keep the one with the lowest validation loss, and score it."""
+def load(settings: Settings) -> "Dataset":
+    """Load MNIST, from which all stages are copied."""
+    return _load("real")
+
+
+def run(settings: Settings, mnist: "Dataset") -> Run:
+    """Try a method's candidates, keep the one with the lowest validation loss, and score it.
+
+    Args:
+        settings: Of :func:`plan`.
+        mnist: All of MNIST.
+
+    Returns:
+        The run.
+    """
+    target, method, seed = (settings[key] for key in ("backbone", "method", "seed"))
+    loop, stages = _loop(), _stages(target, seed)
+    draw = _last_five(_load(TARGETS[target])).few(settings["labels"], seed=seed)
     started = time.perf_counter()
     train, validation = _digits(draw.train), _digits(draw.validation)
     tried = [
@@ -110,12 +84,40 @@ def _run(loop: Loop, stages: list[np.ndarray], method: str, draw: "Dataset", see
         split.name: np.asarray(loop.predict(_digits(split).images))
         for split in (draw.validation, draw.test)
     }
-    plan = {"copied": copied, "frozen": frozen, "learning_rate": rate, "validation_loss": loss}
-    config = {**plan, "candidates": len(tried), "steps": STEPS, "batch_size": BATCH_SIZE}
+    best = {"copied": copied, "frozen": frozen, "learning_rate": rate, "validation_loss": loss}
+    config = {**best, "candidates": len(tried), "steps": STEPS, "batch_size": BATCH_SIZE}
     none: Any = None  # there is no backbone, and the predictions stand in for the model
     return Run(
         method, none, draw, {}, seconds, config, none, 1, lambda split: predictions[split.name]
     )
+
+
+@functools.lru_cache(maxsize=2)
+def _load(tier: str) -> "Dataset":
+    """Load a tier's digits, once for all results."""
+    from tlhelpers.data.datasets import load_dataset
+
+    return load_dataset("digits", tier=tier, image_size=IMAGE_SIZE)
+
+
+@functools.lru_cache(maxsize=1)
+def _loop() -> Loop:
+    """Compile the training loop, once for all results."""
+    return make_loop(IMAGE_SIZE)
+
+
+@functools.lru_cache(maxsize=1)
+def _stages(target: str, seed: int) -> list[np.ndarray]:
+    """Train the stages that a target's runs of one seed copy, once for all of them."""
+    source = five(_load("real").train, 0 if target.startswith("MNIST 0–4") else 5)
+    return train_source(_loop(), _digits(source), seed)
+
+
+def _last_five(data: "Dataset") -> "Dataset":
+    """Keep the digits 5 to 9."""
+    parts = (five(split, 5) for split in (data.train, data.validation, data.test))
+    train, validation, test = parts
+    return replace(data, train=train, validation=validation, test=test)
 
 
 def _digits(split: "Split") -> Digits:
