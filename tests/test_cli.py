@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import tlhelpers
 from tlhelpers import cli, runtime
 from tlhelpers.cli import main
 from tlhelpers.experiments import field, study
+from tlhelpers.experiments.records import updating
 
 COMMANDS = ("doctor", "fetch", "run", "record", "study")
 
@@ -67,13 +69,23 @@ def test_errors_are_said_in_one_line(error, status, monkeypatch, capsys):
     assert capsys.readouterr().err == f"tlhelpers: {error}\n"
 
 
-def test_interrupted(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("command", "truth"),
+    [
+        (["doctor"], "Interrupted.\n"),
+        (["fetch"], "Files that were whole are kept"),
+        (["run", "05"], "Nothing was written"),
+        (["record", "digits"], "Each finished result is recorded"),
+        (["study"], "Each finished result is recorded"),
+    ],
+)
+def test_interrupted(command, truth, monkeypatch, capsys):
     def interrupt(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_doctor", interrupt)
-    assert main(["doctor"]) == 130
-    assert "What was finished is kept" in capsys.readouterr().out
+    monkeypatch.setattr(cli, f"_{command[0]}", interrupt)
+    assert main(command) == 130
+    assert truth in capsys.readouterr().err
 
 
 class TestFetch:
@@ -150,40 +162,31 @@ class TestFetch:
 
 
 class TestRecord:
+    @pytest.fixture(autouse=True)
+    def no_setup(self, monkeypatch):
+        monkeypatch.setattr("tlhelpers.runtime.setup", lambda **chosen: None)
+
     def test_list(self, capsys):
         for arguments in (["record"], ["record", "--list"]):
             assert main(arguments) == 0
             lines = capsys.readouterr().out.splitlines()
             assert [line.split(":")[0] for line in lines] == list(field.EXPERIMENTS)
+        assert "frozen, tuned, scratch; mobilenet_v2, vgg16; 20, 100, 500, 1000 labels" in lines[0]
 
-    def test_options_are_passed_on(self, monkeypatch, capsys, tmp_path):
+    def test_options_are_passed_on_and_results_counted(self, monkeypatch, capsys, tmp_path):
         asked = []
 
         def run(name, folder, **chosen):
             asked.append((name, folder, chosen))
-            yield {
-                "labels": 20,
-                "seed": 0,
-                "method": "frozen",
-                "backbone": "vgg16",
-                "test": 0.912,
-                "seconds": 12.6,
-            }
+            plan = field.choose(name, **chosen)[:2]
+            with updating(folder / f"{name}.json") as record:
+                rows = [{**settings, "test": 0.912, "seconds": 12.6} for settings in plan]
+                record["results"] += rows
+            yield from rows
 
         monkeypatch.setattr(field, "run_experiment", run)
-        monkeypatch.setattr("tlhelpers.runtime.setup", lambda **chosen: asked.append(chosen))
-        options = [
-            "--backbones",
-            "vgg16",
-            "--methods",
-            "frozen",
-            "tuned",
-            "--labels",
-            "20",
-            "100",
-            "--seeds",
-            "2",
-        ]
+        options = ["--backbones", "vgg16", "--methods", "frozen", "tuned"]
+        options += ["--labels", "20", "100", "--seeds", "2"]
         assert main(["record", "cats_dogs", *options, "--to", str(tmp_path)]) == 0
         chosen = {
             "backbones": ["vgg16"],
@@ -191,17 +194,14 @@ class TestRecord:
             "labels": [20, 100],
             "seeds": 2,
         }
-        assert asked == [{"tier": "real"}, ("cats_dogs", tmp_path, chosen)]
+        assert asked == [("cats_dogs", tmp_path, chosen)]
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == (
-            "cats_dogs: 20 labels a class, seed 0, frozen vgg16: test 91.2% in 13 s"
+            "cats_dogs: 20 labels per class, seed 0, frozen vgg16: test 91.2% in 13 s"
         )
-        assert lines[1] == f"Recorded in {tmp_path / 'cats_dogs'}.json."
-
-    def test_an_unknown_experiment(self, monkeypatch, capsys, tmp_path):
-        monkeypatch.setattr("tlhelpers.runtime.setup", lambda **chosen: None)
-        assert main(["record", "moon", "--to", str(tmp_path)]) == 1
-        assert "An experiment is one of cats_dogs" in capsys.readouterr().err
+        path = tmp_path / "cats_dogs.json"
+        assert lines[2].startswith(f"Recorded 2 new results in {path}, which holds 2 of the 8 ")
+        assert "Another process" in lines[2]
 
     def test_without_network_or_mirror(self, monkeypatch, capsys, tmp_path):
         """The message names the file, the place, and both ways out."""
@@ -251,8 +251,8 @@ class TestStudy:
             ("sweep", tmp_path, usual),
         ]
         lines = capsys.readouterr().out.splitlines()
-        assert lines[0] == "study: 20 labels a class, seed 0, frozen: test 90.0% in 2 s"
-        assert lines[-1] == f"Recorded in {tmp_path}."
+        assert lines[0] == "study: 20 labels per class, seed 0, frozen: test 90.0% in 2 s"
+        assert lines[-1] == f"Recorded 2 new results in {tmp_path}."
 
     def test_a_part(self, monkeypatch, tmp_path):
         chosen = ["--targets", "mnist", "--labels", "5", "--seeds", "2", "--methods", "matched"]
@@ -268,7 +268,9 @@ class TestRun:
         folder.mkdir()
         (folder / "_toc.yml").write_text("format: jb-book\n")
         for name in ("05_cats", "06_cifar", "06_more"):
-            (folder / f"{name}.ipynb").write_text(json.dumps({"cells": []}))
+            source = 'os.environ.get("TLH_BACKBONE", "vgg16")' if name == "05_cats" else ""
+            cells = [{"cell_type": "code", "source": [source]}]
+            (folder / f"{name}.ipynb").write_text(json.dumps({"cells": cells}))
         monkeypatch.chdir(tmp_path)
         return folder
 
@@ -294,29 +296,31 @@ class TestRun:
         assert env == {"TLH_LIVE": "0"}
         assert "05_cats took 61 s and 1.5 GiB." in capsys.readouterr().out
 
-    def test_options_reach_the_chapter(self, book, executed, monkeypatch, tmp_path):
-        monkeypatch.setenv("TLH_MIRROR", "mirror")
-        options = [
-            "--tier",
-            "real",
-            "--backbone",
-            "mobilenet_v2",
-            "--cut",
-            "block_9",
-            "--to",
-            "out",
-        ]
-        assert main(["run", "05", *options]) == 0
+    def test_options_reach_the_chapter(self, book, executed):
+        options = ["--tier", "real", "--backbone", "mobilenet_v2", "--cut", "block_9"]
+        assert main(["run", "05", *options, "--to", "out"]) == 0
         ((_, to, _, env),) = executed
         assert to == Path("out/05_cats.ipynb")
         assert env["TLH_TIER"] == "real"
         assert (env["TLH_BACKBONE"], env["TLH_CUT"]) == ("mobilenet_v2", "block_9")
-        assert Path(env["TLH_MIRROR"]) == tmp_path / "mirror"
 
-    def test_a_mirror_on_the_network_is_left_as_it_is(self, book, executed, monkeypatch):
-        monkeypatch.setenv("TLH_MIRROR", "http://classroom.local/mirror")
-        assert main(["run", "05"]) == 0
-        assert "TLH_MIRROR" not in executed[0][3]
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["05", "--tier", "real", "--backbone", "nosuch"], "vgg16_mini, .*Received: 'nosuch'"),
+            (["05", "--tier", "real", "--cut", "nosuch"], "A stage of vgg16 .*Received: 'nosuch'"),
+            (["05", "--backbone", "vgg16"], "add --tier real"),
+            (["06_more", "--tier", "real", "--cut", "block3_pool"], "06_more, which has none"),
+        ],
+    )
+    def test_a_network_that_does_not_exist_or_is_not_read(
+        self, options, message, book, executed, capsys, monkeypatch
+    ):
+        monkeypatch.delenv("TLH_TIER", raising=False)
+        monkeypatch.setattr(runtime, "_chosen_tier", None)
+        assert main(["run", *options]) == 1
+        assert re.search(message, capsys.readouterr().err)
+        assert executed == []
 
     def test_a_notebook_by_its_path(self, book, executed, tmp_path):
         assert main(["run", "book/06_cifar.ipynb"]) == 0

@@ -293,7 +293,7 @@ def _network_settings(options: argparse.Namespace, chapter: Path) -> dict[str, s
             "--backbone and --cut choose among the real tier's networks. Received: the embedded "
             "tier; add --tier real."
         )
-    name = options.backbone or own[1]
+    name = own[1] if options.backbone is None else options.backbone
     if name not in ARCHITECTURES:
         raise ValueError(f"--backbone is one of {', '.join(ARCHITECTURES)}. Received: {name!r}.")
     if options.cut is not None:

@@ -20,6 +20,7 @@ def write(path, *sources):
     """Write a notebook with a heading and one code cell per source."""
     cells = [NEW.new_markdown_cell("# Title"), *map(NEW.new_code_cell, sources)]
     kernel = {"name": "python3", "display_name": "Python 3"}
+    path.parent.mkdir(exist_ok=True)
     nbformat.write(NEW.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
     return path
 
@@ -45,6 +46,19 @@ def test_execute_runs_in_this_python_with_the_given_environment(tmp_path):
     assert 0 < done.slowest_cell_seconds < done.seconds
     assert done.slowest_cell in {1, 2}
     assert 10 < done.peak_memory_mb < 5000
+
+
+def test_cells_find_the_callers_cache_and_mirror(tmp_path, monkeypatch):
+    source = write(
+        tmp_path / "book" / "01_a.ipynb",
+        "import os; print(os.environ['TLH_CACHE'], os.environ['TLH_MIRROR'])",
+    )
+    monkeypatch.chdir(tmp_path)
+    for mirror, seen in (("m", f"{tmp_path / 'm'}"), ("http://a.local/m", "http://a.local/m")):
+        monkeypatch.setenv("TLH_CACHE", "c")
+        monkeypatch.setenv("TLH_MIRROR", mirror)
+        done = execute(source, tmp_path / "out.ipynb")
+        assert text(done.path, 1) == f"{tmp_path / 'c'} {seen}\n"
 
 
 def test_a_failing_cell_names_chapter_cell_and_reason_and_keeps_the_evidence(tmp_path):

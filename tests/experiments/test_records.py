@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ class TestSharing:
 
 
 class TestDamage:
-    CONTENTS = {
+    CONTENTS: ClassVar = {
         "is empty": b"",
         "is damaged, cut off": b'{"experiment": "toy", "data": {}, "results": [{"te',
         "holds a list": b"[1, 2]",
