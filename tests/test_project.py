@@ -92,14 +92,14 @@ def test_the_documents_name_only_targets_and_commands_that_exist():
     assert {"book", "test"} <= set(re.findall(r"^make (\w+)", read("README.md"), flags=re.M))
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-@pytest.mark.parametrize("target", sorted(targets() - {"clean"}))
-def test_every_target_sets_itself_up(target):
-    command = ["make", "--dry-run", "--always-make", target]
-    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert shown.returncode == 0, shown.stderr
-    assert "pip install" in shown.stdout
-    assert "-r requirements.txt" in shown.stdout
+def test_every_target_sets_itself_up():
+    """In a fresh clone any target may be the first: all but clean build on the installation."""
+    rules = re.findall(r"^([a-z]+): *(.*)$", read("Makefile"), flags=re.M)
+    set_up = {"$(INSTALLED)"}
+    for target, needed in rules:
+        if set_up & set(needed.split()):
+            set_up.add(target)
+    assert targets() - set_up == {"clean"}
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
@@ -120,24 +120,6 @@ def test_a_python_that_does_not_fit_is_refused_before_anything_is_installed(tmp_
     assert "Python 3.11, 3.12 or 3.13 is needed" in done.stderr
     assert "3.9" in done.stderr
     assert not (tmp_path / ".venv").exists()
-
-
-def test_the_top_level_holds_what_the_design_names():
-    named = {
-        "README.md",
-        "_config.yml",
-        "requirements.txt",
-        "pyproject.toml",
-        "Makefile",
-        "LICENSE",
-    }
-    named |= {"CONTRIBUTING.md", "CITATION.cff", "book", "tlhelpers", "tests", ".ci", ".github"}
-    named |= {".gitignore"}
-    if not (ROOT / ".git").exists() or shutil.which("git") is None:
-        pytest.skip("not a git checkout")
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout
-    assert {line.split("/")[0] for line in listed.splitlines()} <= named
-    assert not {name for name in named if not (ROOT / name).exists()}
 
 
 def test_one_address_everywhere():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import tlhelpers
+from tlhelpers import runtime
 
 PACKAGE = Path(tlhelpers.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -24,22 +25,12 @@ MODULES = [
 ]
 HEAVY = ("tensorflow", "keras", "matplotlib", "pandas", "sklearn", "scipy", "IPython")
 
-# Modules whose examples run without data, a network or a file.
-PURE = (
-    "book.checks",
-    "book.exercises.judging",
-    "book.prose",
-    "book.widgets",
-    "data.augmentation",
-    "data.splits",
-    "evaluation.comparison",
-    "evaluation.losses",
-    "evaluation.plots",
-    "evaluation.scores",
-    "evaluation.similarity",
-    "transfer.heads",
-    "transfer.recipes",
-)
+# Modules whose examples train something: `make check` leaves them out.
+SLOW = {
+    "tlhelpers.book.doctor",
+    "tlhelpers.experiments.source_accuracy",
+    "tlhelpers.transfer.methods",
+}
 
 
 def in_a_new_process(script):
@@ -156,16 +147,16 @@ def test_every_public_function_says_what_it_does():
                     assert (inspect.getdoc(function) or "").strip(), f"{name}.{method}"
 
 
-@pytest.mark.parametrize("module", PURE)
-def test_examples_of_quick_modules_run(module):
-    found = importlib.import_module(f"tlhelpers.{module}")
-    # A data set or a network in an example makes it slow: those are run by the slower tests.
-    finder = doctest.DocTestFinder(exclude_empty=True)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in MODULES]
+)
+def test_examples_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runtime, "_chosen_tier", None)
+    module = importlib.import_module(name)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
-    tests = finder.find(found, globs={**vars(found), "np": np})
-    quick = [test for test in tests if test.examples and "load_dataset" not in test.docstring]
-    assert quick
-    for test in quick:
+    names = {**vars(module), "np": np}
+    for test in doctest.DocTestFinder(exclude_empty=True).find(module, globs=names):
         assert runner.run(test).failed == 0, test.name
 
 
@@ -218,18 +209,3 @@ def test_no_unfinished_function():
 def test_every_module_says_what_it_is():
     for path, tree in trees():
         assert ast.get_docstring(tree), path
-
-
-def test_each_module_can_be_the_first_to_be_imported():
-    light = [name for name in MODULES if name.rsplit(".", 1)[-1] not in NEED_KERAS]
-    script = (
-        "import importlib, sys\n"
-        f"for name in {light}:\n"
-        "    for loaded in [m for m in sys.modules if m.split('.')[0] == 'tlhelpers']:\n"
-        "        del sys.modules[loaded]\n"
-        "    importlib.import_module(name)\n"
-    )
-    in_a_new_process(script)
-
-
-NEED_KERAS = {"training", "pretrain"}

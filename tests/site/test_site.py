@@ -1,21 +1,19 @@
-"""The site in a real browser, without a network: every page, both themes, phone and desktop."""
+"""The site: its files, and every page in a real browser without a network.
+
+The tests of the built site stand in one file, so that one of several workers builds it, once.
+"""
 
 import json
 
+import browser as browsers
 import matplotlib.pyplot as plt
+import printing
 import pytest
+import site_check
 import yaml
 from building import BOOK, ROOT, needs_make
 
 import tlhelpers as tl
-
-pytest.importorskip("playwright.sync_api", reason="browser tests need requirements.txt installed")
-pytest.importorskip("axe_playwright_python", reason="browser tests need requirements.txt installed")
-
-import browser as browsers
-import printing
-
-pytestmark = [pytest.mark.browser]
 
 TOC = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
 PAGES = [TOC["root"], *(page["file"] for part in TOC["parts"] for page in part["chapters"])]
@@ -25,8 +23,30 @@ CHAPTERS = [name for name in PAGES if (BOOK / f"{name}.ipynb").exists()]
 ALLOWED: dict[str, str] = {}
 
 
+@needs_make
+def test_the_site_has_every_page(site):
+    assert [name for name in PAGES if not (site / f"{name}.html").is_file()] == []
+
+
+@needs_make
+def test_no_page_loads_anything_from_another_host(site):
+    assert site_check.outside_loads(site) == []
+
+
+@needs_make
+def test_internal_links_and_anchors_resolve(site):
+    assert site_check.broken_links(site) == []
+
+
+@needs_make
+def test_every_image_on_the_site_has_alt_text(site):
+    assert site_check.images_without_words(site) == []
+
+
 @pytest.fixture(scope="module")
 def browser(chromium):
+    pytest.importorskip("playwright.sync_api", reason="needs requirements.txt installed")
+    pytest.importorskip("axe_playwright_python", reason="needs requirements.txt installed")
     with browsers.browser(chromium) as started:
         yield started
 
@@ -45,6 +65,7 @@ def visit(request, site, browser, visits):
 
 
 @needs_make
+@pytest.mark.browser
 class TestEveryPage:
     def test_reports_no_error_and_asks_for_nothing_outside(self, visit):
         assert visit.problems == []
@@ -70,6 +91,7 @@ class TestEveryPage:
 
 
 @needs_make
+@pytest.mark.browser
 @pytest.mark.parametrize("served", [False, True], ids=["file", "http"])
 def test_the_search_finds_a_page(site, browser, served):
     context = browser.new_context(viewport=browsers.DESKTOP)
@@ -87,6 +109,7 @@ def test_the_search_finds_a_page(site, browser, served):
 
 
 @needs_make
+@pytest.mark.browser
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_a_chapter_can_be_downloaded_and_opened_in_colab(site, browser, name):
     context = browser.new_context(viewport=browsers.DESKTOP)
@@ -123,6 +146,7 @@ def test_the_first_page_offers_the_pdf_file_only_where_it_is_made(monkeypatch):
     assert "book.pdf" not in body("05_cats_dogs_vgg16")
 
 
+@pytest.mark.browser
 def test_a_page_is_printed(chromium, tmp_path):
     (tmp_path / "page.html").write_text("<!doctype html><title>x</title><p>Printed.", "utf-8")
     printing.print_page(chromium, tmp_path / "page.html", tmp_path / "page.pdf")
@@ -156,6 +180,7 @@ def shown(page):
     return [one.get_attribute("alt") for one in page.query_selector_all("img") if one.is_visible()]
 
 
+@pytest.mark.browser
 def test_a_figure_to_explore_follows_the_mouse_and_the_keyboard(explorer):
     assert shown(explorer) == ["A line (depth 2, rate 0.1)"]
     explorer.click("text='0.01'")
@@ -167,6 +192,7 @@ def test_a_figure_to_explore_follows_the_mouse_and_the_keyboard(explorer):
     assert shown(explorer) == ["A line (depth 3, rate 0.01)"]
 
 
+@pytest.mark.browser
 def test_two_copies_of_a_figure_to_explore_do_not_disturb_each_other(browser, tmp_path):
     markup = tl.widgets.explore(draw, {"depth": (1, 2), "rate": (1,)}, alt="A line")._repr_html_()
     (tmp_path / "page.html").write_text(f"<!doctype html>{markup}{markup}", encoding="utf-8")
@@ -180,6 +206,7 @@ def test_two_copies_of_a_figure_to_explore_do_not_disturb_each_other(browser, tm
 # The checks themselves
 
 
+@pytest.mark.browser
 def test_the_checks_find_what_they_look_for(browser, tmp_path):
     (tmp_path / "bad.html").write_text(
         "<!doctype html><html data-theme=light><p style='width: 2000px'>wide</p>"

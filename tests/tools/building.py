@@ -1,10 +1,11 @@
-"""Build the site as the Makefile does, in the environment that the tests run in."""
+"""Build the site, or that of a tiny book, as the Makefile does, in the tests' own environment."""
 
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,3 +31,20 @@ def make(target, out, *settings, book=BOOK):
     return subprocess.run(
         [*command, "-o", ".venv/.installed"], cwd=ROOT, env=env, capture_output=True, text=True
     )
+
+
+def tiny_book(folder, *cells):
+    """Write a book of one chapter in the project's own setting."""
+    from notebooks import normalise
+
+    book = folder / "book"
+    book.mkdir()
+    shutil.copytree(BOOK / "_static", book / "_static")
+    shutil.copy(BOOK / "references.bib", book)
+    (book / "_toc.yml").write_text(
+        "format: jb-book\nroot: index\nchapters:\n  - file: 01_tiny\n", encoding="utf-8"
+    )
+    (book / "index.md").write_text("# Tiny\n\n[](01_tiny.ipynb)\n", encoding="utf-8")
+    tiny = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Chapter"), *cells])
+    nbformat.write(normalise(tiny), book / "01_tiny.ipynb")
+    return book

@@ -1,0 +1,65 @@
+"""The house: imports go one way between the rooms, and no two modules import each other."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in (ROOT / "tlhelpers").rglob("*.py")
+)
+KERAS_FIRST = {"tlhelpers.transfer.training", "tlhelpers.experiments.pretrain"}
+
+
+def lint(folder):
+    """Hold the package in a folder to the contracts of its pyproject.toml."""
+    script = (
+        "import sys; sys.path[0] = '.'; from importlinter.cli import lint_imports_command as c; c()"
+    )
+    command = [sys.executable, "-c", script, "--no-logo", "--no-cache"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_imports_keep_to_the_rooms():
+    done = lint(ROOT)
+    assert done.returncode == 0, done.stdout
+    assert " 0 broken" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "broken"),
+    [
+        ("data/images", "from tlhelpers.transfer.runs import Run", "go one way"),
+        ("evaluation/scores", "from tlhelpers.data.splits import Split", "go one way"),
+        ("data/images", "from tlhelpers.data.splits import Split", "import each other"),
+    ],
+    ids=["up", "beside", "circle"],
+)
+def test_an_import_against_the_rule_is_found(tmp_path, module, line, broken):
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    sources = shutil.ignore_patterns("__pycache__", "weights")
+    shutil.copytree(ROOT / "tlhelpers", tmp_path / "tlhelpers", ignore=sources)
+    with (tmp_path / "tlhelpers" / f"{module}.py").open("a", encoding="utf-8") as file:
+        file.write(f"\n{line}\n")
+    done = lint(tmp_path)
+    assert done.returncode == 1
+    assert (
+        f"{broken} BROKEN" in done.stdout or f"{broken}, however indirectly BROKEN" in done.stdout
+    )
+
+
+def test_each_module_can_be_the_first_to_be_imported():
+    light = [name for name in MODULES if name not in KERAS_FIRST]
+    script = (
+        "import importlib, sys\n"
+        f"for name in {light}:\n"
+        "    for loaded in [m for m in sys.modules if m.split('.')[0] == 'tlhelpers']:\n"
+        "        del sys.modules[loaded]\n"
+        "    importlib.import_module(name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
