@@ -2,7 +2,8 @@
 #   make book    execute chapter 5 on this machine, then build the site; CHAPTERS=all executes all
 #   make html    build the site from the outputs stored in the chapters
 #   make pdf     the same, with the whole book as one PDF file (needs Chromium or Chrome)
-#   make test    lint, types, tests, every chapter against its stored outputs
+#   make check   lint, types, import rules and the quick tests: before each commit
+#   make test    the same with all tests, and every chapter against its stored outputs
 PYTHON ?= python3
 BOOK ?= book
 OUT ?= .
@@ -16,7 +17,7 @@ ALL_OR_NAMED = $(filter-out all,$(CHAPTERS))
 
 SITE := $(BIN)/jupyter-book build --config _config.yml --path-output $(OUT) --all -W -n --keep-going -q
 
-.PHONY: book html pdf test lint outputs address field study bench pretrain clean
+.PHONY: book html pdf check test lint outputs address field study bench pretrain clean
 .DEFAULT_GOAL := book
 .DELETE_ON_ERROR:
 
@@ -53,8 +54,15 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# A file of tests, or a notebook, stays with one of the workers.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+
+check: lint
+	$(PYTEST) -m "not slow" --ignore tests/site tests
+
+# Chapters first, which take longest.
 test: lint
-	$(BIN)/python -m pytest --durations=10 --nbval-lax --nbval-current-env --nbval-sanitize-with tests/tools/sanitize.cfg tests book
+	$(PYTEST) --nbval-lax --nbval-current-env --nbval-sanitize-with tests/tools/sanitize.cfg book tests
 
 # Executes the chapters in place: for authors, before a commit.
 outputs: $(INSTALLED)

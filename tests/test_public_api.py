@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import functools
 import importlib
 import inspect
 import re
@@ -160,6 +161,7 @@ def test_examples_run(name, tmp_path, monkeypatch):
         assert runner.run(test).failed == 0, test.name
 
 
+@functools.cache
 def trees():
     return [(path, ast.parse(path.read_text("utf-8"))) for path in FILES]
 

@@ -392,9 +392,3 @@ def test_a_constant_feature_changes_neither_h_score_nor_cka(rng):
     )
     assert linear_cka(more, features) == pytest.approx(1.0)
     assert np.isfinite(logme(more, labels))
-
-
-def test_examples_run():
-    import doctest
-
-    assert doctest.testmod(similarity).failed == 0
