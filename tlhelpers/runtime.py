@@ -500,29 +500,12 @@ def has_gpu() -> bool:
     return bool(keras.distribution.list_devices("gpu"))
 
 
-def jit_compile() -> bool | str:
-    """Return what to pass to ``model.compile(jit_compile=...)`` on this machine.
-
-    XLA is left off on a CPU: there it made MobileNetV2 fifteen times slower (measured with
-    TensorFlow 2.21). On a GPU, and on the JAX backend, Keras decides.
-
-    Returns:
-        False on a CPU with TensorFlow, else ``"auto"``.
-
-    Example:
-        >>> jit_compile() in (False, "auto")
-        True
-    """
-    import keras
-
-    return False if keras.backend.backend() == "tensorflow" and not has_gpu() else "auto"
-
-
 def steps_per_execution() -> int:
     """Return how many batches to hand to the device at once, for ``model.compile``.
 
     Between batches Keras spends a millisecond or two in Python (measured with Keras 3.15), in which
-    a GPU has nothing to do. On a CPU, where a step takes far longer, one is as good.
+    a GPU has nothing to do. On a CPU, where a step takes far longer, one is as good. Keras before
+    3.7 loses the batches that don't fill an execution.
 
     Returns:
         8 where there is a GPU, else 1.
@@ -531,7 +514,10 @@ def steps_per_execution() -> int:
         >>> steps_per_execution() in (1, 8)
         True
     """
-    return 8 if has_gpu() else 1
+    import keras
+    from packaging.version import Version
+
+    return 8 if has_gpu() and Version(keras.__version__) >= Version("3.7") else 1
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 import tlhelpers as tl
-from tlhelpers.runtime import describe_device, has_gpu, jit_compile
+from tlhelpers.runtime import describe_device, has_gpu
 
 # Multiplications and additions of VGG16's convolutions for one image of 224 pixels.
 FORWARD_OPERATIONS = 2 * 15.35e9
@@ -39,7 +39,7 @@ def rows(share: float, repeats: int) -> Iterator[dict[str, Any]]:
         else:
             outputs = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(model.output))
             model = keras.Model(model.input, outputs)
-            model.compile("adam", "mse", jit_compile=jit_compile())
+            model.compile("adam", "mse")
             labels = np.zeros((BATCH_SIZE, 2), "float32")
             seconds = _seconds(lambda m=model, x=images, y=labels: m.train_on_batch(x, y), steps)
             operations = 3 * FORWARD_OPERATIONS

@@ -12,7 +12,6 @@ import numpy as np
 import tlhelpers as tl
 from benchmarks.pairs import compare, describe, seconds_of
 from benchmarks.places import empty_cache
-from tlhelpers.runtime import jit_compile
 
 EPOCHS = 10
 
@@ -101,7 +100,6 @@ def _fit(model: keras.Model, rate: float, data: tl.Dataset, size: int) -> float:
         keras.optimizers.Adam(rate),
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],
-        jit_compile=jit_compile(),
     )
     batches = _batches(data.train, size, shuffle=True)
     model.fit(batches, validation_data=_batches(data.validation, size), epochs=EPOCHS, verbose=0)

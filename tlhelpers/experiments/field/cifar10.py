@@ -122,7 +122,6 @@ def train_small_resnet(
     import keras
 
     from tlhelpers.models.classic import flip_and_shift, small_resnet
-    from tlhelpers.runtime import jit_compile
     from tlhelpers.transfer.training import Batches, warm_up_then_cosine
 
     started = time.perf_counter()
@@ -142,7 +141,6 @@ def train_small_resnet(
         ),
         keras.losses.CategoricalCrossentropy(label_smoothing=SMOOTHING),
         metrics=["accuracy"],
-        jit_compile=jit_compile(),
     )
 
     def load(rows: np.ndarray, epoch: int) -> np.ndarray:

@@ -70,8 +70,6 @@ def train_network(name: str, data: "Dataset", seed: int, epochs: int = EPOCHS) -
     """
     import keras
 
-    from tlhelpers.runtime import jit_compile
-
     keras.utils.set_random_seed(seed)
     model = getattr(classic, name)(input_size=data.image_size, num_classes=data.num_classes)
     steps = epochs * -(-len(data.train) // BATCH_SIZE)
@@ -79,7 +77,6 @@ def train_network(name: str, data: "Dataset", seed: int, epochs: int = EPOCHS) -
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(PEAK_RATE, steps)),
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],
-        jit_compile=jit_compile(),
     )
     history = model.fit(
         grey(data.train),
