@@ -235,7 +235,7 @@ class TestErrors:
     @pytest.mark.parametrize("name", ["notes.txt", "torn.weights.h5"])
     def test_a_file_that_holds_no_weights(self, tmp_path, name):
         (tmp_path / name).write_text("not weights")
-        with pytest.raises(ValueError, match=f"The file must hold weights of vgg16_mini.*{name}"):
+        with pytest.raises(ValueError, match=f"must hold the weights of vgg16_mini.*{name}"):
             load_backbone("vgg16_mini", 32, cut="block1_pool", weights=tmp_path / name)
 
 

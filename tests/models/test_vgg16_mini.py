@@ -34,7 +34,9 @@ def test_parameters_are_counted_by_hand():
     widths = [3, 16, 16, 32, 32, 64, 64, 64, 128, 128, 128, 128, 128, 128]
     expected = sum(9 * a * b + b for a, b in itertools.pairwise(widths))
     assert build_vgg16_mini(32).count_params() == expected
-    assert build_vgg16_mini(32, include_top=True, classes=7).count_params() == expected + 129 * 7
+    assert (
+        build_vgg16_mini(32, include_top=True, num_classes=7).count_params() == expected + 129 * 7
+    )
 
 
 @pytest.mark.parametrize("size", [32, 50, 64])

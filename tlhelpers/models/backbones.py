@@ -2,14 +2,16 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlhelpers.data.downloads import fetch, mirror
+from tlhelpers.data.downloads import fetch, mirror, mirror_names
 from tlhelpers.runtime import tier
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class Architecture:
         stages: Layer at which each named stage ends, from input to output.
         paper: Where it is described.
         source: What its weights were trained on.
+        own_weights_at: Image sizes for which there is another weights file, named after the size.
     """
 
     application: str
@@ -65,6 +68,7 @@ class Architecture:
     stages: Mapping[str, str]
     paper: str
     source: str = IMAGENET
+    own_weights_at: tuple[int, ...] = ()
 
 
 _VGG_STAGES = {f"block{i}_pool": f"block{i}_pool" for i in range(1, 6)}
@@ -99,6 +103,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             "out_relu": "out_relu",
         },
         paper="Sandler et al. 2018, arXiv:1801.04381",
+        own_weights_at=(96, 128, 160, 192),
     ),
     "resnet50": Architecture(
         application="ResNet50",
@@ -149,26 +154,113 @@ class Backbone:
     """A network without its head, with the preprocessing it was trained with.
 
     Attributes:
-        name: Its row in the table, such as ``"vgg16"``.
+        name: Its name, such as ``"vgg16"``.
         model: Keras model from *preprocessed* images, float32 ``[n, s, s, 3]``, to a feature map
             ``[n, h, w, c]``.
         preprocessing: What :meth:`preprocess` does.
-        stages: Names of its stages, from input to output; each can be a ``cut``, or the stage
-            from which fine-tuning starts.
+        stage_layers: Layer at which each named stage ends, from input to output.
         input_size: Width and height of its input in pixels.
         weights: Where its weights come from, or ``"random"``.
         paper: Where the architecture is described.
+        source: What its weights were trained on.
+        architecture: What tells its layers from those of other networks of its name.
     """
 
     name: str
     model: "keras.Model"
-    preprocessing: Preprocessing
-    stages: tuple[str, ...]
+    preprocessing: "Preprocessing | Callable[[Any], Any]"
+    stage_layers: Mapping[str, str]
     input_size: int
     weights: str
-    paper: str
+    paper: str = ""
+    source: str = "unknown"
+    architecture: str = ""
     # Compiled ways from images to features: a new one would be compiled at every extraction.
     _extractors: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @classmethod
+    def from_model(
+        cls,
+        model: "keras.Model",
+        preprocess: "Preprocessing | Callable[[Any], Any] | None",
+        stages: Mapping[str, str] | None = None,
+        *,
+        name: str | None = None,
+        source: str = "unknown",
+    ) -> "Backbone":
+        """Make a backbone of any Keras model without a head.
+
+        Args:
+            model: Functional or sequential model from preprocessed images ``[n, s, s, 3]`` of a
+                fixed size to a feature map ``[n, h, w, c]``. Its layers are shared.
+            preprocess: What the model wants done to RGB images from 0 to 255: a
+                :class:`Preprocessing`, a Keras layer, or a function made of ``keras.ops``. None
+                where the model does it itself.
+            stages: Layer at which each named stage ends, from input to output. No connection may
+                lead around such a layer. Defaults to one stage, ``"output"``.
+            name: Its name. Defaults to the model's.
+            source: What it was trained on; ``"ImageNet"`` lets it be tuned as other networks from
+                there are. Defaults to ``"unknown"``.
+
+        Returns:
+            The backbone; it ends at the last stage.
+
+        Raises:
+            ValueError: If the model takes or gives something else, or can't be cut at a stage.
+
+        Example:
+            >>> import keras
+            >>> own = keras.applications.MobileNet(include_top=False, weights=None)
+            >>> scale = Preprocessing(scale=1 / 127.5, offset=-1.0)
+            >>> base = Backbone.from_model(own, scale, {"early": "conv_pw_3_relu"})
+            >>> base.model.output_shape
+            (None, 56, 56, 128)
+        """
+        import keras
+
+        tensors = [*(getattr(model, "inputs", ()) or ()), *(getattr(model, "outputs", ()) or ())]
+        shapes = [tuple(tensor.shape) for tensor in tensors]
+        square = len(shapes) == 2 and shapes[0] == (None, *2 * shapes[0][1:2], 3)
+        if not square or any(len(shape) != 4 or None in shape[1:] for shape in shapes):
+            raise ValueError(
+                "A backbone takes images [n, s, s, 3] of one size and gives a map [n, h, w, c]. "
+                f"Received: {model.name}, with inputs and outputs {shapes or 'not built'}; end it "
+                "before its pooling."
+            )
+        size = shapes[0][1]
+        whole = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+        layers = dict(stages or {NETWORK_OUTPUT: whole.layers[-1].name})
+        there = [layer.name for layer in whole.layers]
+        if not set(layers.values()) <= set(there):
+            raise ValueError(
+                f"A stage ends at a layer of the model, one of {', '.join(there)}. "
+                f"Received: {', '.join(set(layers.values()) - set(there))}."
+            )
+        described = hashlib.sha256(whole.to_json().encode()).hexdigest()
+        base = cls(
+            name or model.name,
+            _end_at(whole, list(layers.values())[-1]),
+            preprocess or INSIDE_THE_NETWORK,
+            layers,
+            size,
+            "given",
+            source=source,
+            architecture=described,
+        )
+        for stage in base.stages[:-1]:
+            try:
+                base.after(stage)
+            except ValueError:
+                raise ValueError(
+                    f"A stage ends at a layer that everything behind it hangs on, in the order "
+                    f"from input to output. Received: {stage!r}, which ends at {layers[stage]}."
+                ) from None
+        return base
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of its stages, from input to output: where it can be cut, or tuned from."""
+        return tuple(self.stage_layers)
 
     def preprocess(self, images: Any) -> Any:
         """Turn raw RGB images into what the network was trained on.
@@ -185,6 +277,8 @@ class Backbone:
         """
         import keras
 
+        if not isinstance(self.preprocessing, Preprocessing):
+            return self.preprocessing(keras.ops.cast(images, "float32"))
         if self.preprocessing.to_bgr:
             images = keras.ops.flip(images, axis=-1)
         offset = self.preprocessing.offset
@@ -195,6 +289,14 @@ class Backbone:
             name="preprocessing",
         )
         return layer(images)
+
+    def preprocessing_key(self) -> str:
+        """Tell this preprocessing from others, a function by what it does to one picture."""
+        if isinstance(self.preprocessing, Preprocessing):
+            return str(self.preprocessing)
+        shape = (1, self.input_size, self.input_size, 3)
+        picture = np.random.default_rng(0).integers(0, 256, shape).astype("float32")
+        return hashlib.sha256(np.asarray(self.preprocess(picture)).tobytes()).hexdigest()
 
     def on_raw_images(self) -> "keras.Model":
         """Put the preprocessing in front of the network.
@@ -252,8 +354,8 @@ class Backbone:
             ValueError: If there is no such stage.
         """
         check_stage(stage, self.stages, self.name)
-        model = _end_at(self.model, ARCHITECTURES[self.name].stages[stage])
-        return replace(self, model=model, stages=self.stages[: self.stages.index(stage) + 1])
+        layers = dict(list(self.stage_layers.items())[: self.stages.index(stage) + 1])
+        return replace(self, model=_end_at(self.model, layers[stage]), stage_layers=layers)
 
     def after(self, stage: str) -> "keras.Model":
         """Return the rest of the network, from the end of a stage; it shares these layers.
@@ -275,7 +377,7 @@ class Backbone:
                 f"Only a stage before the last has layers after it. Received: {stage!r}, the last "
                 f"of this {self.name}."
             )
-        start = self.model.get_layer(ARCHITECTURES[self.name].stages[stage]).output
+        start = self.model.get_layer(self.stage_layers[stage]).output
         return keras.Model(start, self.model.outputs[0])
 
     def weights_digest(self) -> str:
@@ -326,16 +428,18 @@ def load_backbone(
             ``"efficientnet_v2_b0"`` and ``"convnext_tiny"``.
         input_size: Width and height of the images in pixels, at least 32. Defaults to 224.
         cut: Stage to end at, such as ``"block3_pool"``. Defaults to the whole network.
-        weights: ``"pretrained"`` (ImageNet weights from Keras or from ``TLH_MIRROR``; for
-            ``vgg16_mini`` the weights that ship with this package), the path of a weights file for
-            the network as cut (for ``vgg16_mini`` also one that ``tlhelpers.experiments.pretrain`` wrote), or
-            None for random ones. Defaults to ``"pretrained"``.
+        weights: ``"pretrained"`` (ImageNet weights from Keras or from ``TLH_MIRROR``, MobileNetV2's
+            those of the image size where there are any; for ``vgg16_mini`` the weights that ship
+            with this package), the path of a weights file for the network as cut (for
+            ``vgg16_mini`` also one that ``tlhelpers.experiments.pretrain`` wrote), or None for
+            random ones. Defaults to ``"pretrained"``.
 
     Returns:
         The backbone, with its own preprocessing.
 
     Raises:
-        ValueError: If the name or the stage is unknown, or the size is too small.
+        ValueError: If the name or the stage is unknown, the size is too small, or the file holds
+            fewer or other weights than are wanted, or some that are not finite.
         FileNotFoundError: If ``weights`` is a path at which there is no file.
         tlhelpers.data.downloads.DownloadError: If the weights cannot be fetched.
 
@@ -345,23 +449,39 @@ def load_backbone(
         (None, 4, 4, 128)
     """
     if name not in ARCHITECTURES:
-        raise ValueError(f"A backbone is one of {', '.join(ARCHITECTURES)}. Received: {name!r}.")
+        raise ValueError(
+            f"A backbone is one of {', '.join(ARCHITECTURES)}. Received: {name!r}; for a Keras "
+            "model of your own there is Backbone.from_model."
+        )
     row = ARCHITECTURES[name]
     if input_size < MIN_INPUT_SIZE:
         raise ValueError(
             f"Images must be at least {MIN_INPUT_SIZE} pixels wide, since the network halves them "
             f"five times. Received: input_size={input_size}."
         )
-    names = tuple(row.stages)
-    if cut is not None:
-        names = names[: names.index(check_stage(cut, names, name)) + 1]
-    model = _end_at(_build(name, input_size), row.stages[names[-1]])
-    source = "random"
-    if weights == "pretrained":
-        source = _load_pretrained(model, name)
-    elif weights is not None:
-        source = _load_file(model, Path(weights), name)
-    return Backbone(name, model, row.preprocessing, names, input_size, source, row.paper)
+    last = check_stage(cut or list(row.stages)[-1], tuple(row.stages), name)
+    whole = _build(name, input_size)
+    layers = {
+        stage: whole.layers[-1].name if layer == NETWORK_OUTPUT else layer
+        for stage, layer in list(row.stages.items())[: list(row.stages).index(last) + 1]
+    }
+    model = _end_at(whole, layers[last])
+    if weights is None:
+        held = "random"
+    elif name == "vgg16_mini" and (weights == "pretrained" or Path(weights).suffix == ".npz"):
+        from tlhelpers.models.vgg16_mini import WEIGHTS_FILE, load_weights_into
+
+        path = WEIGHTS_FILE if weights == "pretrained" else Path(weights)
+        held = path.name
+        load_weights_into(model, path)
+    elif weights == "pretrained":
+        held = _published_file(name, input_size)
+        vouched = f", although {mirror()} lists it with this digest" if mirror() else ""
+        _load_file(whole, fetch(held), name, vouched)
+    else:
+        held = Path(weights).name
+        _load_file(model, Path(weights), f"{name} as cut at {layers[last]}")
+    return Backbone(name, model, row.preprocessing, layers, input_size, held, row.paper, row.source)
 
 
 def _build(name: str, input_size: int) -> "keras.Model":
@@ -395,43 +515,57 @@ def _unfrozen(model: "keras.Model") -> "keras.Model":
     return model
 
 
-def _load_pretrained(model: "keras.Model", name: str) -> str:
-    """Load the pre-trained weights of the whole network, or of what was cut; say where from."""
-    file = ARCHITECTURES[name].weights
-    if name == "vgg16_mini":
-        from tlhelpers.models.vgg16_mini import load_weights_into
-
-        load_weights_into(model)
-        return file
-    if mirror() is None and tier() == "embedded":
+def _published_file(name: str, input_size: int) -> str:
+    """Choose the file of a network's ImageNet weights for a size of image."""
+    row, in_mirror = ARCHITECTURES[name], mirror_names()
+    if in_mirror is None and tier() == "embedded":
         raise ValueError(
             f"The embedded tier downloads nothing, and {name}'s ImageNet weights would have to be "
             'fetched. Use "vgg16_mini", or choose the real tier with TLH_TIER=real.'
         )
-    whole = _build(name, model.input_shape[1])
-    whole.load_weights(fetch(file))
-    for layer in model.layers:
-        if layer.weights:
-            layer.set_weights(whole.get_layer(layer.name).get_weights())
-    return file
+    if input_size in row.own_weights_at:
+        for_size = row.weights.replace("_224_", f"_{input_size}_")
+        if in_mirror is None or for_size in in_mirror:
+            return for_size
+        print(f"{for_size} is not in the mirror: {row.weights}, of other sizes, is used.")
+    return row.weights
 
 
-def _load_file(model: "keras.Model", path: Path, name: str) -> str:
-    """Load a user's weights file into the model and name it."""
+def _load_file(model: "keras.Model", path: Path, what: str, vouched: str = "") -> None:
+    """Load a file into a model; refuse it unless it holds every array, no other, all finite."""
+    import h5py
+
     if not path.is_file():
         raise FileNotFoundError(
             f"weights must be 'pretrained', None or the path of a weights file. Received: {path}."
         )
-    if name == "vgg16_mini" and path.suffix == ".npz":
-        from tlhelpers.models.vgg16_mini import load_weights_into
+    wanted = Counter(tuple(weight.shape) for weight in model.weights)
+    held: Counter[tuple[int, ...]] = Counter()
 
-        load_weights_into(model, path)
-        return path.name
+    def count(name: str, item: Any) -> None:
+        """Count an array of the network, not an optimiser's or a random generator's state."""
+        if isinstance(item, h5py.Dataset) and not re.search("optimizer|seed_generator", name):
+            held[tuple(item.shape)] += 1
+
     try:
-        model.load_weights(path)
-    except (ValueError, OSError) as error:
-        raise ValueError(
-            f"The file must hold weights of {name} as cut at {model.layers[-1].name}. "
-            f"Received: {path}, of which Keras says: {str(error).splitlines()[0]}"
-        ) from error
-    return path.name
+        with h5py.File(path) as file:
+            file.visititems(count)
+        if held == wanted:
+            model.load_weights(path)
+        found = f"{_amount(held)}{', of other shapes' * (_amount(held) == _amount(wanted))}"
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        found, held = f"nothing to load ({(str(error).splitlines() or [''])[0]})", Counter()
+    if held == wanted:
+        if all(np.isfinite(array).all() for array in model.get_weights()):
+            return
+        found = "numbers that are not finite"
+    raise ValueError(
+        f"The file must hold the weights of {what}: {_amount(wanted)}. Received: {path}, with "
+        f"{found}{vouched}."
+    )
+
+
+def _amount(shapes: Counter[tuple[int, ...]]) -> str:
+    """Write how many arrays and numbers there are."""
+    numbers = sum(count * int(np.prod(shape)) for shape, count in shapes.items())
+    return f"{sum(shapes.values())} arrays with {numbers:,} numbers"

@@ -43,7 +43,7 @@ def preprocess(images: np.ndarray) -> np.ndarray:
 
 
 def build_vgg16_mini(
-    input_size: int = 64, include_top: bool = False, classes: int = 10, seed: int = 0
+    input_size: int = 64, include_top: bool = False, num_classes: int = 10, seed: int = 0
 ) -> keras.Model:
     """Build the network with random weights (He initialisation, as it has only ReLUs).
 
@@ -52,13 +52,13 @@ def build_vgg16_mini(
             on works. Defaults to 64.
         include_top: Whether to end in global average pooling and a softmax layer named
             "predictions". Defaults to False: the output is `block5_pool`.
-        classes: Outputs of the top; ignored without it. Defaults to 10.
+        num_classes: Outputs of the top; ignored without it. Defaults to 10.
         seed: Seed of the initial weights. Defaults to 0.
 
     Returns:
         A `keras.Model` named "vgg16_mini" that takes *preprocessed* float32 images
         `[b, input_size, input_size, 3]` (see `preprocess`) and gives float32
-        `[b, input_size // 32, input_size // 32, 128]`, or `[b, classes]` with a top.
+        `[b, input_size // 32, input_size // 32, 128]`, or `[b, num_classes]` with a top.
 
     Raises:
         ValueError: If `input_size` is below 32.
@@ -92,7 +92,7 @@ def build_vgg16_mini(
         x = keras.layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
     if include_top:
         x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        x = keras.layers.Dense(classes, activation="softmax", name="predictions")(x)
+        x = keras.layers.Dense(num_classes, activation="softmax", name="predictions")(x)
     return keras.Model(inputs, x, name="vgg16_mini")
 
 
@@ -118,33 +118,64 @@ def standardise(model: keras.Model, images: np.ndarray) -> None:
 
 
 def read_weights(path: Path | None = None) -> dict[str, np.ndarray]:
-    """Read weights by name, after checking them against the digest recorded beside them.
+    """Read weights by name, after checking them against the record beside them.
 
     Args:
         path: An .npz file with a .json of the same name beside it. Defaults to the
             shipped weights.
 
     Returns:
-        Names such as "block1_conv1/kernel" to float32 arrays.
+        Names such as "block1_conv1/kernel" to float32 arrays, of the whole network.
 
     Raises:
-        FileNotFoundError: If the file is missing.
-        ValueError: If its SHA-256 differs from the recorded one.
+        FileNotFoundError: If one of the files is missing.
+        ValueError: If the SHA-256 differs from the recorded one, an array is missing, foreign or
+            of another shape, or a number is not finite.
     """
     path = WEIGHTS_FILE if path is None else Path(path)
-    if not path.exists():
+    card = path.with_suffix(".json")
+    missing = next((file for file in (path, card) if not file.is_file()), None)
+    if missing:
         raise FileNotFoundError(
-            f"There are no weights at {path}. Run `python -m tlhelpers.experiments.pretrain` to make them."
+            f"Weights of vgg16_mini are an .npz file with a .json file beside it, as `python -m "
+            f"tlhelpers.experiments.pretrain` makes them. Received: {path}, without {missing.name}."
         )
-    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    recorded = json.loads(card.read_text(encoding="utf-8"))["sha256"]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != card["sha256"]:
+    if digest != recorded:
         raise ValueError(
-            f"{path.name} has the SHA-256 {digest}, not the recorded {card['sha256']}. "
+            f"{path.name} has the SHA-256 {digest}, not the recorded {recorded}. "
             "Install the package again, or run `python -m tlhelpers.experiments.pretrain`."
         )
     with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name].astype(np.float32) for name in arrays.files}
+        weights = {name: arrays[name].astype(np.float32) for name in arrays.files}
+    shapes = _shapes()
+    wrong = sorted(
+        name
+        for name in {*shapes, *weights}
+        if name not in weights
+        or weights[name].shape != shapes.get(name)
+        or not np.isfinite(weights[name]).all()
+    )
+    if wrong:
+        raise ValueError(
+            f"{path} must hold the {len(shapes)} arrays of vgg16_mini, all finite. Received: "
+            f"{len(weights)} arrays; missing, foreign, of another shape or not finite: "
+            f"{', '.join(wrong[:4])}{' and more' * (len(wrong) > 4)}."
+        )
+    return weights
+
+
+def _shapes() -> dict[str, tuple[int, ...]]:
+    """Return the shape of every array of the network."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    before = 3
+    for block, (width, depth) in enumerate(BLOCKS, start=1):
+        for k in range(1, depth + 1):
+            shapes[f"block{block}_conv{k}/kernel"] = (3, 3, before, width)
+            shapes[f"block{block}_conv{k}/bias"] = (width,)
+            before = width
+    return shapes
 
 
 def load_weights_into(model: keras.Model, path: Path | None = None) -> keras.Model:
@@ -160,18 +191,16 @@ def load_weights_into(model: keras.Model, path: Path | None = None) -> keras.Mod
 
     Raises:
         FileNotFoundError: If the file is missing.
-        ValueError: If the digest is wrong, or if the model has no such layer.
+        ValueError: If the file is wrong, or if the model has no such layer.
 
     Example:
         >>> model = load_weights_into(build_vgg16_mini(64))
     """
     weights = read_weights(path)
-    loaded = 0
-    for layer in model.layers:
-        if f"{layer.name}/kernel" in weights:
-            layer.set_weights([weights[f"{layer.name}/kernel"], weights[f"{layer.name}/bias"]])
-            loaded += 1
-    if not loaded:
+    named = [layer for layer in model.layers if f"{layer.name}/kernel" in weights]
+    for layer in named:
+        layer.set_weights([weights[f"{layer.name}/kernel"], weights[f"{layer.name}/bias"]])
+    if not named:
         raise ValueError(
             "The model must have layers named as VGG16's (block1_conv1 to block5_conv3). "
             f"Received: {', '.join(layer.name for layer in model.layers)}."
