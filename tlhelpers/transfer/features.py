@@ -1,109 +1,24 @@
 """Features of a frozen network: computed once, filed under each image, read from then on."""
 
-import hashlib
-import json
 import os
+import platform
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from tlhelpers.models.backbones import Backbone
-from tlhelpers.runtime import cache_folder, has_gpu
+from tlhelpers.runtime import has_gpu, installed_version
 from tlhelpers.transfer.recipes import inference_batch_size
+from tlhelpers.transfer.store import FORMAT, FeatureStore
 
 if TYPE_CHECKING:
     import keras
 
-DIGEST_BYTES = 32
-
-
-class FeatureStore:
-    """Rows of features on disk, each filed under the digest of its image; rows are only appended.
-
-    Two files grow side by side: ``rows.bin`` with the features, and ``index.bin`` with the digests.
-    A batch's features are on disk before its digests, so whatever the index names is whole.
-    """
-
-    def __init__(self, description: dict[str, object], shape: tuple[int, ...], dtype: str) -> None:
-        """Name the folder after the description; nothing is read yet."""
-        text = json.dumps(description, sort_keys=True, indent=1)
-        key = hashlib.sha256(text.encode()).hexdigest()[:24]
-        self.folder = cache_folder() / "features" / f"{description['backbone']}-{key}"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        about = self.folder / "about.json"
-        if not about.exists():
-            about.write_text(text, encoding="utf-8")
-        self.shape = shape
-        self.dtype = np.dtype(dtype)
-        self.row_bytes = int(np.prod(shape)) * self.dtype.itemsize
-
-    def locked(self) -> AcquireReturnProxy:
-        """Acquire the lock, to be released at the end of a with block; say so if it takes long."""
-        lock = FileLock(self.folder / "lock")
-        try:
-            return lock.acquire(timeout=2)
-        except Timeout:
-            print(f"Waiting for another process that extracts the same features ({self.folder}).")
-            return lock.acquire()
-
-    def open(self) -> dict[bytes, int]:
-        """Drop what an interrupted run left unfinished, and return the row of each digest."""
-        rows, index = self._path("rows.bin"), self._path("index.bin")
-        count = min(rows.stat().st_size // self.row_bytes, index.stat().st_size // DIGEST_BYTES)
-        os.truncate(rows, count * self.row_bytes)
-        os.truncate(index, count * DIGEST_BYTES)
-        listed = index.read_bytes()
-        return {listed[i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES]: i for i in range(count)}
-
-    def append(self, features: np.ndarray, digests: list[bytes]) -> None:
-        """Add rows, then their digests, each forced to disk.
-
-        Raises:
-            ValueError: If a feature is not a finite number of the store's dtype.
-        """
-        with np.errstate(over="ignore"):
-            rows = np.ascontiguousarray(features, self.dtype)
-        if not np.isfinite(rows).all():
-            raise ValueError(
-                f"Features must be finite {self.dtype} numbers. Received: infinite or undefined "
-                "ones; check the backbone's weights, or pass dtype='float32'."
-            )
-        self._append("rows.bin", rows.tobytes())
-        self._append("index.bin", b"".join(digests))
-
-    def read(self, rows: list[int]) -> np.ndarray:
-        """Return these rows, without copying where they lie one after the other."""
-        if not rows:
-            return np.empty((0, *self.shape), self.dtype)
-        everything = np.memmap(
-            self._path("rows.bin"), self.dtype, "r", shape=(max(rows) + 1, *self.shape)
-        )
-        if rows == list(range(rows[0], rows[0] + len(rows))):
-            return everything[rows[0] : rows[0] + len(rows)]
-        picked = np.asarray(everything[rows])
-        picked.flags.writeable = False
-        return picked
-
-    def _append(self, name: str, content: bytes) -> None:
-        """Append to a file and force it to disk."""
-        with self._path(name).open("ab") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _path(self, name: str) -> Path:
-        """Return a file of the store, made if missing."""
-        path = self.folder / name
-        path.touch(exist_ok=True)
-        return path
-
-
-# Raised when features are computed or stored in another way, so that old entries are not used.
-FORMAT = 2
+Grid = int | Literal["map"]
+"""Cells along each side over which a feature map is averaged, or the map itself."""
 
 Forward = Callable[[np.ndarray], np.ndarray]
 Shape = tuple[int, ...]
@@ -122,19 +37,15 @@ class Images(Protocol):
         """Return a SHA-256 of each image."""
 
 
-def pooled_features(base: Backbone, grid: int | None = 1) -> "keras.Model":
+def pooled_features(base: Backbone, grid: Grid = 1) -> "keras.Model":
     """Build the model from raw images to the backbone's features.
-
-    The map is averaged over ``grid`` × ``grid`` cells: ``grid=1`` is global average pooling (Lin et
-    al. 2014, arXiv:1312.4400); a finer grid keeps some of where things are in the picture.
 
     Args:
         base: The backbone.
-        grid: Cells along each side, or None for the whole map. Defaults to 1.
+        grid: See :func:`pool`. Defaults to 1.
 
     Returns:
-        Keras model from RGB images ``[n, s, s, 3]``, 0 to 255, to ``[n, grid * grid * c]``, or to
-        the map ``[n, h, w, c]`` where ``grid`` is None.
+        Keras model from RGB images ``[n, s, s, 3]``, 0 to 255, to what :func:`pool` gives.
 
     Raises:
         ValueError: If the map has fewer cells than asked for.
@@ -147,31 +58,33 @@ def pooled_features(base: Backbone, grid: int | None = 1) -> "keras.Model":
     import keras
 
     model = base.on_raw_images()
-    if grid is None:
-        return model
     return keras.Model(model.input, pool(model.outputs[0], grid))
 
 
-def pool(feature_map: "keras.KerasTensor", grid: int) -> "keras.KerasTensor":
+def pool(feature_map: "keras.KerasTensor", grid: Grid) -> "keras.KerasTensor":
     """Average a feature map over ``grid`` × ``grid`` cells of equal size, and flatten it.
 
     Args:
         feature_map: Symbolic tensor ``[n, h, w, c]``.
-        grid: Cells along each side.
+        grid: Cells along each side: 1 is global average pooling (Lin et al. 2014, arXiv:1312.4400),
+            more of them keep some of where things are in the picture; or ``"map"`` for the map as
+            it is.
 
     Returns:
-        Symbolic tensor ``[n, grid * grid * c]``.
+        Symbolic tensor ``[n, grid * grid * c]``, or the map.
 
     Raises:
-        ValueError: If ``grid`` is not between 1 and the map's size.
+        ValueError: If ``grid`` is neither ``"map"`` nor between 1 and the map's size.
     """
     import keras
 
     size = feature_map.shape[1]
-    if not 1 <= grid <= size:
+    if grid == "map":
+        return feature_map
+    if not isinstance(grid, int) or not 1 <= grid <= size:
         raise ValueError(
-            f"The grid must have 1 to {size} cells a side, the size of this feature map. "
-            f"Received: {grid}."
+            f"The grid must have 1 to {size} cells a side, the size of this feature map, or be "
+            f"'map' for the map itself. Received: {grid!r}."
         )
     if grid == 1:
         return keras.layers.GlobalAveragePooling2D(name="pool")(feature_map)
@@ -185,32 +98,34 @@ def extract_features(
     base: Backbone,
     images: Images,
     *,
-    grid: int | None = 1,
+    grid: Grid = 1,
     dtype: str = "float32",
     progress: bool = True,
 ) -> np.ndarray:
     """Run images through a frozen backbone, once: what has been computed before is read from disk.
 
     Each image's features are filed under the SHA-256 of the image and of everything that made them
-    (network, weights, preprocessing, size, pooling), so a changed image or weight is computed anew,
-    and subsets of a data set share entries. Batches are appended as they are finished: a run that
-    was killed resumes where it stopped, and a second process waits for the first.
+    (network, weights, preprocessing, size, pooling, arithmetic), so a changed image or weight is
+    computed anew, and subsets of a data set share entries. Batches are appended as they are
+    finished: a run that was killed resumes where it stopped, and a second process waits for the
+    first. Rows are checked when they are read, and damaged ones are computed again.
 
     Args:
         base: The backbone. Its weights are not changed.
         images: A :class:`tlhelpers.Split`, of any image size: images are read in the backbone's.
-        grid: Cells along each side over which the feature map is averaged, or None for the whole
-            map. Defaults to 1.
+        grid: Cells along each side over which the feature map is averaged, or ``"map"`` for the
+            whole map. Defaults to 1.
         dtype: How features are stored, ``"float32"`` or ``"float16"``. Defaults to ``"float32"``.
         progress: Whether to show a bar when it takes more than two seconds. Defaults to True.
 
     Returns:
-        Read-only array ``[n, d]`` of ``dtype`` (``[n, h, w, c]`` where ``grid`` is None), in the
-        order of the images; memory-mapped where the images were filed in that order.
+        Read-only array ``[n, d]`` of ``dtype`` (``[n, h, w, c]`` for the map), in the order of the
+        images; memory-mapped where the images were filed in that order.
 
     Raises:
         ValueError: If ``grid`` or ``dtype`` is not possible.
         PermissionError: If the cache folder cannot be written to.
+        OSError: If the disk has no room for them.
 
     Example:
         >>> import tlhelpers as tl
@@ -220,47 +135,61 @@ def extract_features(
     """
     if dtype not in ("float32", "float16"):
         raise ValueError(f"dtype must be 'float32' or 'float16'. Received: {dtype!r}.")
-    about = _describe(base, grid, dtype)
-    forward, shape = _compiled(base, grid, about)
-    store = FeatureStore(about, shape, dtype)
+    weights = base.weights_digest()
+    forward, shape = _compiled(base, grid, weights)
+    store = FeatureStore(
+        {**_describe(base), "weights": weights, "grid": grid, "shape": shape, "dtype": dtype}
+    )
     wanted = images.digests()
+    first_of = {digest: i for i, digest in reversed(list(enumerate(wanted)))}
     with store.locked():
-        row_of = store.open()
-        missing = [i for i, digest in enumerate(wanted) if digest not in row_of]
+        filed = store.open()
+        known = {digest: filed[digest] for digest in first_of if digest in filed}
+        damaged = store.damaged(known)
+        if damaged:
+            print(
+                f"{len(damaged):,} of {len(known):,} stored features are damaged, and computed "
+                f"again ({store.folder})."
+            )
         # An image that occurs twice is computed once.
-        missing = list({wanted[i]: i for i in reversed(missing)}.values())[::-1]
+        missing = sorted(i for d, i in first_of.items() if d not in known or d in damaged)
         if missing:
-            _compute(forward, base.input_size, images, sorted(missing), wanted, store, progress)
-            row_of = store.open()
-    return store.read([row_of[digest] for digest in wanted])
+            store.make_room(len(missing))
+            _compute(forward, base.input_size, images, missing, wanted, store, progress)
+            filed = store.open()
+    return store.read([filed[digest][0] for digest in wanted])
 
 
-def _describe(base: Backbone, grid: int | None, dtype: str) -> dict[str, object]:
-    """Collect everything that decides the features of an image."""
+def _describe(base: Backbone) -> dict[str, Any]:
+    """Collect what else decides the features of an image, to the last bit."""
     import keras
 
+    backend = keras.backend.backend()
     return {
         "format": FORMAT,
-        "backbone": base.name,
+        "backbone": re.sub(r"\W+", "_", base.name),
+        "architecture": base.architecture,
         "last stage": base.stages[-1],
         "input size": base.input_size,
-        "preprocessing": str(base.preprocessing),
-        "weights": base.weights_digest(),
-        "grid": grid,
-        "dtype": dtype,
+        "preprocessing": base.preprocessing_key(),
         "precision": keras.config.dtype_policy().name,
-        "backend": keras.backend.backend(),
+        "backend": [backend, installed_version(backend)],
+        "oneDNN": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
+        "device": "GPU" if has_gpu() else platform.machine(),
+        "batch": inference_batch_size(base.input_size),
     }
 
 
-def _compiled(base: Backbone, grid: int | None, about: dict[str, object]) -> tuple[Forward, Shape]:
+def _compiled(base: Backbone, grid: Grid, weights: str) -> tuple[Forward, Shape]:
     """Return the forward pass from images to features, and one image's shape of features.
 
     It is kept with the backbone, as long as its weights stay what they are.
     """
-    key = (grid, about["precision"], about["weights"])
+    import keras
+
+    key = (grid, keras.config.dtype_policy().name, weights)
     if key not in base._extractors:
-        for other in [kept for kept in base._extractors if kept[2] != about["weights"]]:
+        for other in [kept for kept in base._extractors if kept[2] != weights]:
             del base._extractors[other]
         model = pooled_features(base, grid)
         base._extractors[key] = (_forward(model, base), model.output_shape[1:])
@@ -285,7 +214,7 @@ def _forward(model: "keras.Model", base: Backbone) -> Forward:
         for variables in (model.trainable_variables, model.non_trainable_variables)
     )
 
-    @tf.function
+    @tf.function(autograph=False)
     def with_constants(images: tf.Tensor) -> tf.Tensor:
         """Run the model; the arrays become constants of the graph."""
         return model.stateless_call(trainable, others, images, training=False)[0]

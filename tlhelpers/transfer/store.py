@@ -1,0 +1,244 @@
+"""Rows of features on disk, each filed under its image's digest, and checked when it is read."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from tlhelpers.runtime import (
+    cache_folder,
+    check_room,
+    locked,
+    plain_disk_errors,
+    write_atomically,
+)
+
+# Raised when features are computed or stored in another way, so that old entries are not used.
+FORMAT = 3
+
+# One entry of the index: whose row it is, which row, the row's checksum, and the entry's own.
+RECORD = np.dtype([("digest", "V32"), ("row", "<u8"), ("check", "<u4"), ("own", "<u4")])
+
+ANNOUNCED_BYTES = 1_000_000_000
+"""What takes more room than this is announced before it is written."""
+
+Filed = dict[bytes, tuple[int, int]]
+"""Row and checksum filed under each image's digest."""
+
+
+class FeatureStore:
+    """Rows of features on disk, in a folder named after what they are.
+
+    Two files grow side by side: ``rows.bin`` with the features, and ``index.bin`` with a record for
+    each row. A batch's features are on disk before its records, so whatever the index names is
+    whole. What ``rows.bin`` holds is never changed or cut off, since other processes may have it
+    mapped: a row that was damaged is appended once more.
+    """
+
+    def __init__(self, description: dict[str, Any]) -> None:
+        """Name the folder after a description, which has ``shape`` and ``dtype`` of a row."""
+        self.text = json.dumps(description, sort_keys=True, indent=1)
+        self.key = hashlib.sha256(self.text.encode()).digest()
+        name = f"{description['backbone']}-{self.key.hex()[:24]}"
+        self.folder = cache_folder() / "features" / name
+        self.shape = tuple(description["shape"])
+        self.dtype = np.dtype(description["dtype"])
+        self.row_bytes = int(np.prod(self.shape)) * self.dtype.itemsize
+        self.rows, self.index = self.folder / "rows.bin", self.folder / "index.bin"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the store's lock; its folder and files are made when missing."""
+        with plain_disk_errors("Features", self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.folder / "lock"):
+            with plain_disk_errors("Features", self.folder):
+                about = self.folder / "about.json"
+                if not about.exists() or about.read_bytes() != self.text.encode():
+                    write_atomically(about, self.text)
+                os.utime(about)  # when it was last used
+                self.rows.touch()
+                self.index.touch()
+            yield
+
+    def open(self) -> Filed:
+        """Return what is filed; entries that are damaged, or were left unfinished, are dropped."""
+        content, size = self.index.read_bytes(), RECORD.itemsize
+        count = len(content) // size
+        whole = [
+            entry
+            for entry in (content[i * size : (i + 1) * size] for i in range(count))
+            if zlib.crc32(entry[:-4]) == int.from_bytes(entry[-4:], "little")
+        ]
+        if len(whole) < count:
+            print(f"{count - len(whole):,} of {count:,} entries in {self.index} are damaged.")
+        if len(whole) * size < len(content):
+            write_atomically(self.index, b"".join(whole))
+        held = self.rows.stat().st_size // self.row_bytes
+        entries = np.frombuffer(b"".join(whole), RECORD).tolist()
+        # Of two for one image, the later counts.
+        return {digest: (row, check) for digest, row, check, _ in entries if row < held}
+
+    def damaged(self, filed: Filed) -> set[bytes]:
+        """Return the digests whose rows are not what was filed under them."""
+        if not filed:
+            return set()
+        content = np.memmap(self.rows, np.uint8, "r").data
+        size = self.row_bytes
+        return {
+            digest
+            for digest, (row, check) in filed.items()
+            if self._check(content[row * size : (row + 1) * size], digest) != check
+        }
+
+    def make_room(self, count: int) -> None:
+        """Say that many rows are about to be written, and refuse where the disk has no room.
+
+        Raises:
+            OSError: If the disk is too full.
+        """
+        size, what = count * (self.row_bytes + RECORD.itemsize), f"Features of {count:,} images"
+        check_room(what, self.folder, size)
+        if size > ANNOUNCED_BYTES:
+            print(
+                f"{what}, {size / 1e9:.1f} GB, are written to {self.folder}. TLH_CACHE names "
+                "another place; `tlhelpers cache clear` removes stored features."
+            )
+
+    def append(self, features: np.ndarray, digests: Sequence[bytes]) -> None:
+        """Add rows, then their records, each forced to disk.
+
+        Raises:
+            ValueError: If a feature is not a finite number of the store's dtype.
+        """
+        with np.errstate(over="ignore"):
+            rows = np.ascontiguousarray(features, self.dtype)
+        if not np.isfinite(rows).all():
+            raise ValueError(
+                f"Features must be finite {self.dtype} numbers. Received: infinite or undefined "
+                "ones; check the backbone's weights, or pass dtype='float32'."
+            )
+        with plain_disk_errors("Features", self.folder, rows.nbytes):
+            # A batch that an interrupted run left unfinished is filled up and passed over.
+            first = -(-self.rows.stat().st_size // self.row_bytes)
+            gap = bytes(first * self.row_bytes - self.rows.stat().st_size)
+            _append(self.rows, gap + rows.tobytes())
+            places = range(first, first + len(rows))
+            entries = zip(digests, places, map(self._check, rows, digests), strict=True)
+            _append(self.index, b"".join(_entry(*entry) for entry in entries))
+
+    def read(self, rows: list[int]) -> np.ndarray:
+        """Return these rows, without copying where they lie one after the other."""
+        if not rows:
+            return np.empty((0, *self.shape), self.dtype)
+        everything = np.memmap(self.rows, self.dtype, "r", shape=(max(rows) + 1, *self.shape))
+        if rows == list(range(rows[0], rows[0] + len(rows))):
+            return everything[rows[0] : rows[0] + len(rows)]
+        picked = np.asarray(everything[rows])
+        picked.flags.writeable = False
+        return picked
+
+    def _check(self, row: Any, digest: bytes) -> int:
+        """Return the checksum of a row, of the image it is of, and of the store it belongs to."""
+        return zlib.crc32(row, zlib.crc32(self.key + digest))
+
+
+def _entry(digest: bytes, row: int, check: int) -> bytes:
+    """Make an entry of the index, with its own checksum at its end."""
+    start = digest + row.to_bytes(8, "little") + check.to_bytes(4, "little")
+    return start + zlib.crc32(start).to_bytes(4, "little")
+
+
+def _append(path: Path, content: bytes) -> None:
+    """Append to a file and force it to disk."""
+    with path.open("ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def stores() -> list[Path]:
+    """Return the folder of each feature store in the cache, of whatever version."""
+    return sorted(about.parent for about in cache_folder().glob("features/*/about.json"))
+
+
+def verify(folder: Path) -> tuple[int, int] | None:
+    """Check every row of a store.
+
+    Args:
+        folder: One of :func:`stores`.
+
+    Returns:
+        How many rows it holds, and how many of them are damaged; None for a store of another
+        version of this package, or one whose description is damaged.
+
+    Example:
+        >>> [verify(folder) for folder in stores()]  # doctest: +SKIP
+        [(2000, 0)]
+    """
+    try:
+        store = FeatureStore(json.loads((folder / "about.json").read_text("utf-8")))
+    except (ValueError, KeyError, TypeError):
+        return None
+    if store.folder != folder:
+        return None
+    with store.locked():
+        filed = store.open()
+        return len(filed), len(store.damaged(filed))
+
+
+def clear(older_than: float = 0.0) -> int:
+    """Remove stored features from the cache; they are computed again when they are needed.
+
+    Stores that another process is writing to are left alone.
+
+    Args:
+        older_than: Only those not used for this many days. Defaults to 0: all.
+
+    Returns:
+        Bytes freed.
+
+    Example:
+        >>> clear(older_than=30)  # doctest: +SKIP
+        1204224
+    """
+    freed = 0
+    for folder in stores():
+        if time.time() - (folder / "about.json").stat().st_mtime < older_than * 86_400:
+            continue
+        with contextlib.suppress(Timeout), FileLock(folder / "lock", timeout=0):
+            before = sum(size_by_kind(folder).values())
+            shutil.rmtree(folder, ignore_errors=True)
+            freed += before - sum(size_by_kind(folder).values())
+    return freed
+
+
+def size_by_kind(folder: Path) -> dict[str, int]:
+    """Return the bytes of files in a folder, by the name of what they lie in there.
+
+    Args:
+        folder: Such as the cache's.
+
+    Returns:
+        Bytes by name, the largest first.
+
+    Example:
+        >>> size_by_kind(Path("no such folder"))
+        {}
+    """
+    sizes: dict[str, int] = {}
+    for file in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # another process may remove it meanwhile
+            if file.is_file() and not file.is_symlink():
+                kind = file.relative_to(folder).parts[0]
+                sizes[kind] = sizes.get(kind, 0) + file.stat().st_size
+    return dict(sorted(sizes.items(), key=lambda item: -item[1]))
