@@ -90,7 +90,7 @@ def half_precision() -> dict[str, Any]:
                     for split in (data.train, data.validation, data.test)
                 )
                 head = fit_linear_head(
-                    train, data.train.labels, held_out, data.validation.labels, n_classes=2
+                    train, data.train.labels, held_out, data.validation.labels, num_classes=2
                 )
                 guesses = head.probabilities(test).argmax(axis=1)
                 scores.append(float((guesses == data.test.labels).mean()))

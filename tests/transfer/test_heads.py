@@ -32,7 +32,7 @@ def scikit(x, y, inverse_penalty):
 def test_agrees_with_scikit_learn(classes, scale, offset):
     x, y = clouds(120, classes, scale=scale, offset=offset)
     new, new_y = clouds(60, classes, seed=1, scale=scale, offset=offset)
-    head = fit_linear_head(x, y, new, new_y, n_classes=classes)
+    head = fit_linear_head(x, y, new, new_y, num_classes=classes)
     expected = scikit(x, y, head.inverse_penalty)(new)
     # On features this far from zero, float32 leaves fewer digits.
     np.testing.assert_allclose(head.probabilities(new), expected, atol=1e-4 if offset else 1e-5)
@@ -42,7 +42,7 @@ def test_agrees_with_scikit_learn(classes, scale, offset):
 
 def test_the_layer_computes_the_same():
     x, y = clouds(60, 3)
-    head = fit_linear_head(x, y, x, y, n_classes=3)
+    head = fit_linear_head(x, y, x, y, num_classes=3)
     layer = head.as_layer()
     assert layer.name == "head"
     np.testing.assert_allclose(layer(np.float32(x)), head.probabilities(x), atol=1e-6)
@@ -51,7 +51,7 @@ def test_the_layer_computes_the_same():
 def test_the_penalty_is_chosen_on_validation():
     x, y = clouds(30, 2, distance=0.3)
     new, new_y = clouds(400, 2, distance=0.3, seed=1)
-    head = fit_linear_head(x, y, new, new_y, n_classes=2)
+    head = fit_linear_head(x, y, new, new_y, num_classes=2)
     assert head.chosen_on == "validation"
     assert set(head.losses) == set(INVERSE_PENALTIES)
     losses = {}
@@ -67,7 +67,7 @@ def test_the_penalty_is_chosen_on_validation():
 def test_the_penalty_is_chosen_by_cross_validation():
     x, y = clouds(40, 2, distance=0.5)
     few, few_y = clouds(19, 2, seed=1)
-    head = fit_linear_head(x, y, few, few_y, n_classes=2, seed=4)
+    head = fit_linear_head(x, y, few, few_y, num_classes=2, seed=4)
     assert head.chosen_on == "cross-validation"
     centre, scale = x.mean(axis=0), np.linalg.norm(x - x.mean(axis=0)) / np.sqrt(len(x))
     z, losses = (x - centre) / scale, {}
@@ -90,7 +90,7 @@ def test_the_penalty_is_chosen_by_cross_validation():
 def test_validation_images_do_not_train():
     x, y = clouds(50, 2)
     a, b = (
-        fit_linear_head(x, y, *clouds(m, 2, seed=seed), n_classes=2)
+        fit_linear_head(x, y, *clouds(m, 2, seed=seed), num_classes=2)
         for m, seed in ((10, 1), (4, 2))
     )
     np.testing.assert_array_equal(a.kernel, b.kernel)
@@ -99,28 +99,28 @@ def test_validation_images_do_not_train():
 def test_one_or_two_labels_a_class():
     for n in (3, 6):
         x, y = clouds(n, 3, distance=3)
-        head = fit_linear_head(x, y, x[:0], y[:0], n_classes=3)
+        head = fit_linear_head(x, y, x[:0], y[:0], num_classes=3)
         assert (head.probabilities(x).argmax(axis=1) == y).all()
     assert np.isfinite(head.kernel).all()
 
 
 def test_features_without_any_difference():
-    head = fit_linear_head(np.ones((8, 4)), np.arange(8) % 2, np.ones((0, 4)), [], n_classes=2)
+    head = fit_linear_head(np.ones((8, 4)), np.arange(8) % 2, np.ones((0, 4)), [], num_classes=2)
     np.testing.assert_allclose(head.probabilities(np.ones((2, 4))), 0.5, atol=1e-3)
 
 
 def test_a_class_without_images():
     x, y = clouds(10, 2)
     with pytest.raises(ValueError, match=r"at least one training image. Received: none of class 2"):
-        fit_linear_head(x, y, x, y, n_classes=3)
+        fit_linear_head(x, y, x, y, num_classes=3)
 
 
 def test_many_images_choose_the_same_by_a_shorter_path(monkeypatch):
     x, y = clouds(400, 3, distance=0.6)
     validation = clouds(300, 3, distance=0.6, seed=1)
-    separate = fit_linear_head(x, y, *validation, n_classes=3)
+    separate = fit_linear_head(x, y, *validation, num_classes=3)
     monkeypatch.setattr(heads, "MANY", 400)
-    path = fit_linear_head(x, y, *validation, n_classes=3)
+    path = fit_linear_head(x, y, *validation, num_classes=3)
     assert path.inverse_penalty == separate.inverse_penalty
     np.testing.assert_allclose(path.probabilities(x), separate.probabilities(x), atol=5e-3)
     assert len(separate.losses) == len(INVERSE_PENALTIES) > len(path.losses)

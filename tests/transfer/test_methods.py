@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from toys import random_split, small_backbone, striped_data
 
-from tlhelpers import load_backbone
-from tlhelpers.data.augmentation import Augmentation
+from tlhelpers import Backbone, load_backbone
+from tlhelpers.data.augmentation import Augmentation, AugmentedViews
+from tlhelpers.models.backbones import CAFFE, MINUS_ONE_TO_ONE
 from tlhelpers.transfer import features, methods, recipes
+from tlhelpers.transfer.features import extract_features
 from tlhelpers.transfer.methods import feature_transfer, from_scratch, model_transfer
 from tlhelpers.transfer.recipes import Training
 
+SPLITS = ("train", "validation", "test")
 QUICK = Training(
     epochs=2, batch_size=8, learning_rate=1e-2, backbone_rate=0.5, dropout=0.2, views=1
 )
@@ -218,13 +221,81 @@ class TestModelTransfer:
         assert 0 < changes[1] < 5 * changes[0]
 
     def test_start_must_fit(self, base, data, probe):
-        with pytest.raises(ValueError, match=r"vgg16_mini up to block1_pool\. Received: one on"):
+        with pytest.raises(ValueError, match=r"vgg16_mini up to block1_pool\. Received: one with"):
             model_transfer(base.cut("block1_pool"), data, start=probe)
         with pytest.raises(ValueError, match="Received: 'block9'"):
             model_transfer(base, data, start=probe, unfreeze_from="block9", recipe=QUICK)
         splits = {name: random_split(6, name=name) for name in ("train", "validation", "test")}
         with pytest.raises(ValueError, match=r"same classes, cat, dog\..*lying, standing; leave"):
             model_transfer(base, replace(data, **splits), start=probe, recipe=QUICK)
+
+    def test_start_must_have_been_fitted_to_these_weights(self, base, data, probe, scratch):
+        other = base.with_random_weights(seed=5)
+        with pytest.raises(ValueError, match=r"same weights, random, SHA-256 \w+\. Received: one"):
+            model_transfer(other, data, start=probe, recipe=QUICK)
+        larger = small_backbone(cut="block2_pool", size=48)
+        with pytest.raises(
+            ValueError, match=r"image size, 48 pixels\. Received: one with 32 pixels"
+        ):
+            model_transfer(larger, data, start=probe, recipe=QUICK)
+        fed_otherwise = replace(base, preprocessing=CAFFE)
+        with pytest.raises(ValueError, match=r"same preprocessing, Preprocessing\(scale=1.0"):
+            model_transfer(fed_otherwise, data, start=probe, recipe=QUICK)
+        with pytest.raises(ValueError, match=r"run of feature_transfer.*Received: from_scratch"):
+            model_transfer(scratch.base, data, start=scratch, recipe=QUICK)
+
+    def test_views_that_are_new_at_every_step(self, base, data, probe, monkeypatch):
+        """They can't be kept, so the frozen stages are run at each step too."""
+        seen = watch_views(monkeypatch)
+        recipe = Training(2, 8, 1e-3, backbone_rate=0.1, views=None)
+        run = model_transfer(base, data, start=probe, unfreeze_from="block2_pool", recipe=recipe)
+        assert run.config["frozen_stages_computed_once"] is False
+        assert len(set(seen[-32:])) == 32
+        assert moved(base, run.base) == [False, True]
+
+    def test_every_seed_has_its_own_views(self, base, data, probe, monkeypatch):
+        seen, drawn = watch_views(monkeypatch), []
+        recipe = Training(1, 8, 1e-3, backbone_rate=0.1, views=1)
+        # Views that were cached are not drawn again, so each seed gets another augmentation.
+        for seed, rotate in ((0, 11.0), (1, 11.0), (0, 12.0)):
+            seen.clear()
+            model_transfer(
+                base,
+                data,
+                start=probe,
+                unfreeze_from="block2_pool",
+                recipe=recipe,
+                augmentation=Augmentation(rotate=rotate),
+                seed=seed,
+            )
+            drawn.append(list(seen))
+        assert [len(views) for views in drawn] == [16, 16, 16]
+        assert not set(drawn[0]) & set(drawn[1])
+        expected = AugmentedViews(data.train, 1, Augmentation(rotate=11.0)).load(range(16), 32)
+        assert drawn[0] == [view.tobytes() for view in expected]
+
+    def test_views_and_validation_count_towards_the_cap(self, base, data, probe, monkeypatch):
+        one_map = 2 * 16 * 16 * 16
+        recipe = Training(1, 8, 1e-3, backbone_rate=0.1, views=2)
+        for maps, kept in ((3 * 16 + 6, True), (3 * 16 + 5, False)):
+            monkeypatch.setattr(methods, "CACHE_LIMIT_BYTES", maps * one_map)
+            run = model_transfer(
+                base, data, start=probe, unfreeze_from="block2_pool", recipe=recipe
+            )
+            assert run.config["frozen_stages_computed_once"] is kept
+
+
+def watch_views(monkeypatch):
+    """Return a list to which every view is added that is drawn from now on."""
+    seen, apply = [], Augmentation.apply
+
+    def watch(self, image, rng):
+        view = apply(self, image, rng)
+        seen.append(view.tobytes())
+        return view
+
+    monkeypatch.setattr(Augmentation, "apply", watch)
+    return seen
 
 
 def test_batch_normalization_is_left_alone(data):
@@ -270,15 +341,7 @@ class TestFromScratch:
         np.testing.assert_array_equal(again.probabilities(), scratch.probabilities())
 
     def test_augmentation_is_drawn_anew_in_each_epoch(self, base, data, monkeypatch):
-        seen = []
-        apply = Augmentation.apply
-
-        def watch(self, image, rng):
-            view = apply(self, image, rng)
-            seen.append(view.tobytes())
-            return view
-
-        monkeypatch.setattr(Augmentation, "apply", watch)
+        seen = watch_views(monkeypatch)
         shallow = base.cut("block1_pool")
         from_scratch(shallow, data, recipe=Training(2, 8, 1e-3, views=None))
         # Keras reads two batches more, before it starts.
@@ -286,6 +349,138 @@ class TestFromScratch:
         seen.clear()
         from_scratch(shallow, data, recipe=Training(1, 8, 1e-3, views=0))
         assert seen == []
+
+
+def test_random_weights_are_scaled_on_images_of_every_class(monkeypatch):
+    """In folders, the first 64 rows are all of one class."""
+    seen = []
+    monkeypatch.setattr(
+        methods, "standardise_channels", lambda model, images: seen.append(np.asarray(images))
+    )
+    base = small_backbone(cut="block1_pool")
+    split = random_split(200, size=32)
+    order = np.argsort(split.labels, kind="stable")
+    data = replace(striped_data(), **{n: split.take(order, name=n) for n in SPLITS})
+    for seed in (0, 0, 1):
+        from_scratch(base, data, recipe=Training(1, 200, 1e-3, views=0), seed=seed)
+    every = np.asarray(base.preprocess(data.train.images))
+    rows = [[int(np.flatnonzero((every == x).all(axis=(1, 2, 3)))[0]) for x in s] for s in seen]
+    assert rows[0] == rows[1] != rows[2]
+    for drawn in rows:
+        assert np.bincount(data.train.labels[drawn]).tolist() == [32, 32]
+
+
+def own_network():
+    """A network of a user's: nested in a Sequential model, with layers named as they like."""
+    layers = [
+        keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="early"),
+        keras.layers.BatchNormalization(name="norm"),
+        keras.layers.Conv2D(12, 3, activation="relu", name="late"),
+    ]
+    return keras.Sequential([keras.Input((32, 32, 3)), *layers], name="mine")
+
+
+@pytest.mark.parametrize(
+    "preprocess",
+    [MINUS_ONE_TO_ONE, keras.layers.Rescaling(1 / 255), keras.applications.vgg16.preprocess_input],
+)
+def test_a_model_of_ones_own(data, preprocess, tmp_path):
+    base = Backbone.from_model(own_network(), preprocess, {"first": "early", "last": "late"})
+    assert (base.name, base.stages, base.input_size) == ("mine", ("first", "last"), 32)
+    probe = feature_transfer(base, data)
+    expected = base.model(base.preprocess(data.test.images.astype("float32")), training=False)
+    found = extract_features(base, data.test, grid="map")
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    tuned = model_transfer(base, data, start=probe, unfreeze_from="last", recipe=QUICK)
+    same_layers = [
+        np.array_equal(a.get_weights()[0], b.get_weights()[0])
+        for a, b in zip(base.model.layers[1:], tuned.base.model.layers[1:], strict=True)
+    ]
+    assert same_layers == [True, True, False]
+    assert tuned.config["frozen_stages_computed_once"]
+    scratch = from_scratch(base, data, recipe=QUICK)
+    assert scratch.config["weights"] == "random"
+    images = data.test.images
+    again = keras.models.load_model(tuned.save(tmp_path / "mine.keras"))
+    np.testing.assert_allclose(again(images), tuned.model(images), atol=1e-6)
+
+
+CALLBACKS = {
+    "EarlyStopping": lambda to: keras.callbacks.EarlyStopping("val_loss", patience=1),
+    "ModelCheckpoint": lambda to: keras.callbacks.ModelCheckpoint(to / "best.keras"),
+    "CSVLogger": lambda to: keras.callbacks.CSVLogger(to / "log.csv"),
+    "TerminateOnNaN": lambda to: keras.callbacks.TerminateOnNaN(),
+    "BackupAndRestore": lambda to: keras.callbacks.BackupAndRestore(to / "backup"),
+    "TensorBoard": lambda to: keras.callbacks.TensorBoard(to / "board"),
+}
+
+
+class TestCallbacks:
+    """Each of Keras's own works as it does elsewhere, or is refused by name."""
+
+    def tune(self, base, data, probe, *callbacks):
+        return model_transfer(
+            base,
+            data,
+            start=probe,
+            unfreeze_from="block2_pool",
+            recipe=replace(QUICK, epochs=3),
+            callbacks=callbacks,
+        )
+
+    @pytest.mark.parametrize("name", CALLBACKS)
+    def test_it_works(self, base, data, probe, tmp_path, name):
+        if name == "TensorBoard":
+            pytest.importorskip("tensorboard")
+        run = self.tune(base, data, probe, CALLBACKS[name](tmp_path))
+        assert run.config["frozen_stages_computed_once"] is True
+        assert ("val_loss" in run.history) == (name == "EarlyStopping")
+        if name == "ModelCheckpoint":
+            # It takes images, not the maps that the frozen stages gave.
+            saved = keras.models.load_model(tmp_path / "best.keras")
+            expected = run.model(data.test.images)
+            np.testing.assert_allclose(saved(data.test.images), expected, atol=1e-6)
+        elif name == "CSVLogger":
+            assert len((tmp_path / "log.csv").read_text().splitlines()) == 4
+
+    def test_the_best_checkpoint_is_chosen_on_validation(self, base, data, probe, tmp_path):
+        best = keras.callbacks.ModelCheckpoint(
+            tmp_path / "best.weights.h5", save_best_only=True, save_weights_only=True
+        )
+        run = self.tune(base, data, probe, best)
+        assert best.best == pytest.approx(min(run.history["val_loss"]))
+        run.model.load_weights(tmp_path / "best.weights.h5")
+
+    def test_early_stopping_stops(self, base, data, probe):
+        impatient = keras.callbacks.EarlyStopping("val_loss", patience=0, min_delta=10.0)
+        assert len(self.tune(base, data, probe, impatient).history["loss"]) == 2  # of 3
+
+    @pytest.mark.parametrize(
+        "callback",
+        [
+            keras.callbacks.ReduceLROnPlateau(),
+            keras.callbacks.LearningRateScheduler(lambda epoch: 0.1),
+            keras.callbacks.SwapEMAWeights(),
+        ],
+        ids=lambda callback: type(callback).__name__,
+    )
+    def test_it_is_refused_by_name(self, base, data, probe, callback):
+        name = type(callback).__name__
+        with pytest.raises(ValueError, match=f"{name} can't work here: it "):
+            self.tune(base, data, probe, callback)
+        with pytest.raises(ValueError, match=f"{name} can't work here: it "):
+            from_scratch(base, data, recipe=QUICK, callbacks=[callback])
+
+    def test_nothing_to_watch(self, base, data):
+        none = replace(data, validation=data.validation.take([]))
+        for callback in (
+            keras.callbacks.EarlyStopping("val_loss"),
+            keras.callbacks.ModelCheckpoint("x.keras", save_best_only=True),
+        ):
+            with pytest.raises(
+                ValueError, match="it watches val_loss, and there are no validation"
+            ):
+                from_scratch(base, none, recipe=QUICK, callbacks=[callback])
 
 
 def test_the_shipped_weights_transfer(data):

@@ -9,7 +9,8 @@ SIZES = (1, 10, 40, 99, 100, 255, 256, 400, 2_000, 10_000, 50_000)
 
 
 @pytest.mark.parametrize(
-    ("image_size", "length"), [(32, 512), (64, 512), (96, 128), (150, 64), (224, 32), (2000, 16)]
+    ("image_size", "length"),
+    [(32, 512), (64, 512), (96, 128), (150, 64), (224, 32), (512, 8), (1024, 2), (2000, 1)],
 )
 def test_inference_batches_hold_about_as_many_pixels(image_size, length):
     assert recipes.inference_batch_size(image_size) == length
@@ -18,7 +19,7 @@ def test_inference_batches_hold_about_as_many_pixels(image_size, length):
 def test_inference_batches_shrink_as_images_grow():
     lengths = [recipes.inference_batch_size(size) for size in range(1, 1000)]
     assert lengths == sorted(lengths, reverse=True)
-    assert all(16 <= n <= 512 and n & (n - 1) == 0 for n in lengths)
+    assert all(1 <= n <= 512 and n & (n - 1) == 0 for n in lengths)
     with pytest.raises(ValueError, match=r"at least 1 pixel. Received: 0"):
         recipes.inference_batch_size(0)
 

@@ -87,6 +87,67 @@ def test_the_shortest_schedule():
     assert 0 < float(schedule(0)) <= 0.02
 
 
+class TestHooksOfKeras:
+    """LayerwiseAdamW changes what Keras calls inside: these fail where Keras calls another name."""
+
+    HOOKS = ("build", "update_step", "_apply_weight_decay", "_clip_gradients")
+
+    def test_they_are_there(self):
+        own = {name for name in vars(LayerwiseAdamW) if callable(getattr(LayerwiseAdamW, name))}
+        assert own == {*self.HOOKS, "__init__", "get_config"}
+        assert all(callable(getattr(keras.optimizers.AdamW, name)) for name in self.HOOKS)
+        for name in ("_get_variable_index", "_use_weight_decay", "assign_sub"):
+            assert callable(getattr(keras.optimizers.AdamW, name))
+
+    def test_they_are_called(self, monkeypatch):
+        called = []
+
+        def watched(name, method):
+            return lambda *given: called.append(name) or method(*given)
+
+        for name in self.HOOKS:
+            monkeypatch.setattr(LayerwiseAdamW, name, watched(name, vars(LayerwiseAdamW)[name]))
+        inputs = keras.Input((4,))
+        model = keras.Model(inputs, keras.layers.Dense(2, "softmax")(inputs))
+        optimizer = LayerwiseAdamW(0.1, weight_decay=0.1, global_clipnorm=1.0)
+        model.compile(optimizer, "sparse_categorical_crossentropy")
+        model.fit(np.ones((4, 4), "float32"), np.arange(4) % 2, verbose=0)
+        assert set(called) == set(self.HOOKS)
+
+
+class TestHalfPrecision:
+    @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+    def test_two_steps(self, policy):
+        """Loss scaling included, which Keras adds for float16, with weights in single precision."""
+        from toys import small_backbone, striped_data
+
+        from tlhelpers.transfer.methods import from_scratch, model_transfer
+
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(policy)
+        try:
+            base, data = small_backbone(cut="block2_pool"), striped_data()
+            recipe = Training(1, 8, 1e-3, backbone_rate=0.5, dropout=0.2, views=0)
+            start = {w.path: w.numpy() for w in base.model.weights}
+            runs = [
+                model_transfer(base, data, unfreeze_from="block2_pool", recipe=recipe),
+                from_scratch(base, data, recipe=recipe),
+            ]
+        finally:
+            keras.config.set_dtype_policy(before)
+        for run in runs:
+            assert np.isfinite(run.history["loss"]).all()
+            assert {weight.dtype for weight in run.model.weights} == {"float32"}
+            assert {layer.compute_dtype for layer in run.base.model.layers[1:]} == {policy[6:]}
+            assert all(np.isfinite(weight.numpy()).all() for weight in run.model.weights)
+            assert run.probabilities().dtype == np.float32
+        moved = {
+            weight.path: not np.array_equal(weight.numpy(), start[weight.path])
+            for weight in runs[0].base.model.weights
+        }
+        assert moved == {path: path.startswith("block2") for path in start}
+
+
 class TestBatches:
     def make(self, seed=0):
         def load(rows, epoch):
@@ -140,7 +201,8 @@ class TestTrain:
 
     def train(self, validation, **recipe):
         recipe = Training(**{"epochs": 6, "batch_size": 8, "learning_rate": 0.1, **recipe})
-        return train(self.model, self.batches, validation, recipe, callbacks=[self.weights])
+        watched = validation and (lambda: validation)
+        return train(self.model, self.batches, watched, recipe, callbacks=[self.weights])
 
     def test_it_learns_and_reports(self):
         history = self.train((self.x, self.y))
@@ -197,6 +259,25 @@ class TestTrain:
         kernel, bias = self.model.get_weights()
         np.testing.assert_array_equal(bias, before[1])
         assert not np.allclose(kernel, before[0])
+
+
+def test_the_seed_alone_decides_the_order_of_batches():
+    """Keras would shuffle them once more, with a generator of its own."""
+    orders = []
+
+    def load(rows, epoch):
+        orders.append((epoch, *rows.tolist()))
+        return np.zeros((len(rows), 2), "float32")
+
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(inputs))
+    batches = Batches(load, np.arange(40) % 2, 4, seed=3)
+    train(model, batches, None, Training(2, 4, 1e-3))
+    expected = []
+    for epoch in (0, 1):
+        batches.start_epoch(epoch)
+        expected += [(epoch, *rows) for rows in batches.order.reshape(-1, 4).tolist()]
+    assert orders[-20:] == expected
 
 
 def test_fit_sees_the_epochs_in_order():

@@ -66,7 +66,7 @@ def fit_linear_head(
     validation_features: np.ndarray,
     validation_labels: np.ndarray,
     *,
-    n_classes: int,
+    num_classes: int,
     seed: int = 0,
 ) -> LinearHead:
     """Fit a softmax layer by L2-penalised logistic regression, and choose the penalty.
@@ -80,10 +80,10 @@ def fit_linear_head(
 
     Args:
         features: ``[n, d]``.
-        labels: Integers ``[n]``, 0 to ``n_classes - 1``, every class present.
+        labels: Integers ``[n]``, 0 to ``num_classes - 1``, every class present.
         validation_features: ``[m, d]``.
         validation_labels: Integers ``[m]``.
-        n_classes: Number of classes.
+        num_classes: Number of classes.
         seed: Seed of the cross-validation's folds. Defaults to 0.
 
     Returns:
@@ -96,11 +96,11 @@ def fit_linear_head(
         >>> rng = np.random.default_rng(0)
         >>> x = np.r_[rng.normal(-1, 1, (50, 2)), rng.normal(1, 1, (50, 2))]
         >>> y = np.repeat([0, 1], 50)
-        >>> head = fit_linear_head(x, y, x, y, n_classes=2)
+        >>> head = fit_linear_head(x, y, x, y, num_classes=2)
         >>> bool((head.probabilities(x).argmax(1) == y).mean() > 0.8)
         True
     """
-    counts = np.bincount(labels, minlength=n_classes)
+    counts = np.bincount(labels, minlength=num_classes)
     if counts.min() == 0:
         raise ValueError(
             "Every class needs at least one training image. "
@@ -114,14 +114,14 @@ def fit_linear_head(
     if len(validation_labels) >= MIN_VALIDATION:
         chosen_on = "validation"
         x_validation = (np.asarray(validation_features, precision) - centre) / scale
-        losses, fits = _fit_by_validation(x, labels, x_validation, validation_labels, n_classes)
+        losses, fits = _fit_by_validation(x, labels, x_validation, validation_labels, num_classes)
         best = min(losses, key=lambda c: losses[c])
         kernel, bias = fits[best]
     else:
         chosen_on = "cross-validation"
-        losses = _cross_validation_losses(x, labels, n_classes, int(counts.min()), seed)
+        losses = _cross_validation_losses(x, labels, num_classes, int(counts.min()), seed)
         best = min(losses, key=lambda c: losses[c])
-        kernel, bias = _fit(x, labels, best, n_classes)
+        kernel, bias = _fit(x, labels, best, num_classes)
     kernel = kernel / scale
     bias = bias - centre @ kernel
     spread = scale / math.sqrt(features.shape[1])
@@ -134,7 +134,7 @@ def _fit(
     x: np.ndarray,
     labels: np.ndarray,
     inverse_penalty: float,
-    n_classes: int,
+    num_classes: int,
     regression: "LogisticRegression | None" = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit a logistic regression, new or given; return its kernel [d, classes] and bias [classes]."""
@@ -144,7 +144,7 @@ def _fit(
     # The inputs have unit length on average, not unit variance, hence the factor on C.
     regression.set_params(C=inverse_penalty * 100).fit(x, labels)
     kernel, bias = regression.coef_.T, regression.intercept_
-    if n_classes == 2:
+    if num_classes == 2:
         # scikit-learn keeps one logit for two classes; a softmax over (-z/2, z/2) is the same.
         kernel, bias = np.c_[-kernel / 2, kernel / 2], np.r_[-bias / 2, bias / 2]
     return kernel, bias
@@ -164,7 +164,7 @@ def _fit_by_validation(
     labels: np.ndarray,
     x_validation: np.ndarray,
     validation_labels: np.ndarray,
-    n_classes: int,
+    num_classes: int,
 ) -> tuple[dict[float, float], dict[float, tuple[np.ndarray, np.ndarray]]]:
     """Return validation cross-entropy and fit by penalty, from the strongest to the weakest."""
     from sklearn.linear_model import LogisticRegression
@@ -174,7 +174,7 @@ def _fit_by_validation(
     losses: dict[float, float] = {}
     fits = {}
     for c in INVERSE_PENALTIES:
-        fits[c] = _fit(x, labels, c, n_classes, regression)
+        fits[c] = _fit(x, labels, c, num_classes, regression)
         losses[c] = _cross_entropy(x_validation, validation_labels, *fits[c])
         if many and losses[c] > min(losses.values()):
             break
@@ -182,7 +182,7 @@ def _fit_by_validation(
 
 
 def _cross_validation_losses(
-    x: np.ndarray, labels: np.ndarray, n_classes: int, smallest_class: int, seed: int
+    x: np.ndarray, labels: np.ndarray, num_classes: int, smallest_class: int, seed: int
 ) -> dict[float, float]:
     """Return the cross-validated cross-entropy of each penalty; all equal with one label a class."""
     from sklearn.model_selection import StratifiedKFold
@@ -197,7 +197,7 @@ def _cross_validation_losses(
             np.mean(
                 [
                     _cross_entropy(
-                        x[held], labels[held], *_fit(x[kept], labels[kept], c, n_classes)
+                        x[held], labels[held], *_fit(x[kept], labels[kept], c, num_classes)
                     )
                     for kept, held in pairs
                 ]

@@ -1,20 +1,14 @@
 """The two ways to transfer, and the baseline both must beat."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tlhelpers.data.augmentation import Augmentation, AugmentedViews
-from tlhelpers.data.splits import Dataset, Split
-from tlhelpers.models.backbones import (
-    ARCHITECTURES,
-    IMAGENET,
-    NETWORK_OUTPUT,
-    Backbone,
-    check_stage,
-)
+from tlhelpers.data.splits import Dataset, Split, balanced_rows
+from tlhelpers.models.backbones import IMAGENET, Backbone, check_stage
 from tlhelpers.models.initialisation import is_plain_chain, standardise_channels
 from tlhelpers.transfer import recipes
 from tlhelpers.transfer.features import extract_features, pool, pooled_features
@@ -24,8 +18,16 @@ from tlhelpers.transfer.runs import Run
 if TYPE_CHECKING:
     import keras
 
-# Maps of the frozen stages larger than this are recomputed at every step instead of being kept.
-CACHE_LIMIT_BYTES = 2_000_000_000
+    from tlhelpers.transfer.training import Batches
+
+CACHE_LIMIT_BYTES = 4_000_000_000
+"""Maps of the frozen stages, those of views and of validation images included, that take more than
+this are computed at every step instead of being kept."""
+
+STANDARDISED_ON = 64
+"""Images on which the random weights of a network without BatchNormalization are standardised."""
+
+Arrays = Callable[[], tuple[np.ndarray, np.ndarray]]
 
 
 def feature_transfer(
@@ -56,13 +58,13 @@ def feature_transfer(
     import keras
 
     started = time.perf_counter()
-    cells = _grid(base, grid)
+    cells = grid or recipes.feature_grid(*base.model.output_shape[2:])
     head = fit_linear_head(
         extract_features(base, data.train, grid=cells),
         data.train.labels,
         extract_features(base, data.validation, grid=cells),
         data.validation.labels,
-        n_classes=data.num_classes,
+        num_classes=data.num_classes,
         seed=seed,
     )
     features = pooled_features(base, cells)
@@ -97,9 +99,10 @@ def model_transfer(
 ) -> Run:
     """Fine-tune: begin with a fitted head, then train the later stages too, at small rates.
 
-    The stages that stay frozen are run once, on the images and on augmented views of them, and
-    their output is kept. BatchNormalization stays in inference mode. Where features are large, the
-    head's rate is divided by their spread (:func:`tlhelpers.transfer.recipes.head_rate`).
+    Where the recipe has a number of views, the stages that stay frozen are run once, on the images
+    and on augmented views of them, and their output is kept. BatchNormalization stays in inference
+    mode. Where features are large, the head's rate is divided by their spread
+    (:func:`tlhelpers.transfer.recipes.head_rate`).
 
     Args:
         base: The backbone. It is not changed: a copy is tuned.
@@ -117,7 +120,8 @@ def model_transfer(
         The run, named ``"tuned"``.
 
     Raises:
-        ValueError: If there is no such stage, or ``start`` has another backbone or other classes.
+        ValueError: If there is no such stage, ``start`` is of another backbone, other weights,
+            another image size, other classes or another method, or a callback can't work here.
 
     Example:
         >>> import tlhelpers as tl
@@ -128,66 +132,59 @@ def model_transfer(
     """
     import keras
 
-    from tlhelpers.transfer.training import train
+    from tlhelpers.transfer.training import check_callbacks
 
     started = time.perf_counter()
+    check_callbacks(callbacks, data)
+    near = base.source == IMAGENET
+    first = unfreeze_from or recipes.first_stage_to_tune(base.stages, near_source=near)
+    check_stage(first, base.stages, base.name)
+    if start is not None:
+        _check_start(start, base, data)
     start = start or feature_transfer(base, data, seed=seed)
-    if start.base.name != base.name or start.base.stages != base.stages:
-        raise ValueError(
-            f"start must be a run on the same backbone, {base.name} up to {base.stages[-1]}. "
-            f"Received: one on {start.base.name} up to {start.base.stages[-1]}."
-        )
-    if start.data.class_names != data.class_names:
-        raise ValueError(
-            f"start must be a run with the same classes, {', '.join(data.class_names)}. Received: "
-            f"one with {', '.join(start.data.class_names)}; leave start out to fit a new head."
-        )
-    near = ARCHITECTURES[base.name].source == IMAGENET
     recipe = recipe or recipes.fine_tuning(
         len(data.train), len(data.validation), base.input_size, near_source=near
     )
-    first = unfreeze_from or recipes.first_stage_to_tune(base.stages, near_source=near)
-    check_stage(first, base.stages, base.name)
-
     keras.utils.set_random_seed(seed)
     own = base.copy()
-    _keep_batch_norm(own.model)
+    for layer in own.model.layers:
+        # A few hundred images would spoil what millions settled. Keras then also runs the layer in
+        # inference mode; calling the network with training=False would not do: Keras 3.15 passes
+        # fit's training=True on to the layers all the same.
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
     frozen = own.stages[: own.stages.index(first)]
     trunk = own.cut(frozen[-1]) if frozen else None
-    rest = own.after(frozen[-1]) if frozen else own.model
-    kept = trunk is not None and _map_bytes(trunk) * len(data.train) <= CACHE_LIMIT_BYTES
     if trunk is not None:
         trunk.model.trainable = False
-
-    head = keras.layers.Dense(data.num_classes, "softmax", dtype="float32", name="head")
-    dropout = keras.layers.Dropout(recipe.dropout, seed=seed)
+    kept = trunk is not None and _can_be_kept(trunk, data, recipe)
     if trunk is not None and kept:
-        inputs = keras.Input(trunk.model.output_shape[1:])
-        network = keras.Model(inputs, head(dropout(pool(rest(inputs), start.grid))))
-        batches, validation = _cached_batches(trunk, data, recipe, augmentation, seed)
+        rest, batches = (
+            own.after(frozen[-1]),
+            _cached_batches(trunk, data, recipe, augmentation, seed),
+        )
     else:
-        images = keras.Input((own.input_size, own.input_size, 3))
-        features = own.model(own.preprocess(images))
-        network = keras.Model(images, head(dropout(pool(features, start.grid))))
-        batches, validation = _image_batches(data, own.input_size, recipe, augmentation, seed)
-    head.set_weights(start.model.get_layer("head").get_weights())
-
-    spread = start.config["feature_spread"]
-    factors = {**_stage_factors(own, recipe), head.kernel.path: recipes.head_rate(spread)}
-    history = train(network, batches, validation, recipe, factors=factors, callbacks=callbacks)
-    features = pooled_features(own, start.grid)
-    model = keras.Model(features.input, head(features.outputs[0]), name="tuned")
+        rest, batches = None, _image_batches(data, own.input_size, recipe, augmentation, seed)
     config = {
         "method": "model_transfer",
         **_about(base, data, start.grid, seed),
         **recipe.to_dict(),
         "unfreeze_from": first,
         "frozen_stages_computed_once": kept,
-        "feature_spread": spread,
-        "trained_parameters": _count(network.trainable_variables),
+        "feature_spread": start.config["feature_spread"],
     }
-    return Run(
-        "tuned", model, data, history, time.perf_counter() - started, config, own, start.grid
+    return _train(
+        "tuned",
+        own,
+        start.grid,
+        data,
+        recipe,
+        batches,
+        config,
+        callbacks,
+        started,
+        rest=rest,
+        start=start,
     )
 
 
@@ -197,7 +194,7 @@ def from_scratch(
     *,
     recipe: recipes.Training | None = None,
     augmentation: Augmentation | None = None,
-    grid: int | None = None,
+    grid: int = 1,
     seed: int = 0,
     callbacks: Sequence["keras.callbacks.Callback"] = (),
 ) -> Run:
@@ -216,6 +213,9 @@ def from_scratch(
     Returns:
         The run, named ``"scratch"``.
 
+    Raises:
+        ValueError: If a callback can't work here.
+
     Example:
         >>> import tlhelpers as tl
         >>> data = tl.load_dataset("cats_dogs", tier="embedded", n=40)
@@ -225,11 +225,11 @@ def from_scratch(
     """
     import keras
 
-    from tlhelpers.transfer.training import train
+    from tlhelpers.transfer.training import check_callbacks
 
     started = time.perf_counter()
+    check_callbacks(callbacks, data)
     recipe = recipe or recipes.from_scratch(len(data.train), len(data.validation), base.input_size)
-    cells = grid or 1
     own = base.with_random_weights(seed)
     keras.utils.set_random_seed(seed)
     for layer in own.model.layers:
@@ -237,29 +237,80 @@ def from_scratch(
             # Keras's 0.99 and 0.999 average over more steps than a small data set allows.
             layer.momentum = 0.9
     if is_plain_chain(own.model):
-        some = data.train.load(range(min(64, len(data.train))), own.input_size)
+        # Rows of every class: in folders, the first ones are all of one.
+        rng = np.random.default_rng(seed)
+        rows = balanced_rows(data.train.labels, -(-STANDARDISED_ON // data.num_classes), rng)
+        some = data.train.load(np.sort(rng.permutation(rows)[:STANDARDISED_ON]), own.input_size)
         standardise_channels(own.model, np.asarray(own.preprocess(some)))
-    images = keras.Input((own.input_size, own.input_size, 3))
+    batches = _image_batches(data, own.input_size, recipe, augmentation, seed)
+    config = {"method": "from_scratch", **_about(own, data, grid, seed), **recipe.to_dict()}
+    return _train("scratch", own, grid, data, recipe, batches, config, callbacks, started)
+
+
+def _train(
+    name: str,
+    own: Backbone,
+    grid: int,
+    data: Dataset,
+    recipe: recipes.Training,
+    batches: tuple["Batches", Arrays],
+    config: dict[str, Any],
+    callbacks: Sequence["keras.callbacks.Callback"],
+    started: float,
+    *,
+    rest: "keras.Model | None" = None,
+    start: Run | None = None,
+) -> Run:
+    """Put a head on a backbone, or on the rest of one whose first maps are given, and train it."""
+    import keras
+
+    from tlhelpers.transfer.training import train
+
     head = keras.layers.Dense(data.num_classes, "softmax", dtype="float32", name="head")
-    dropout = keras.layers.Dropout(recipe.dropout, seed=seed)
-    network = keras.Model(images, head(dropout(pool(own.model(own.preprocess(images)), cells))))
-    batches, validation = _image_batches(data, own.input_size, recipe, augmentation, seed)
-    history = train(network, batches, validation, recipe, callbacks=callbacks)
-    features = pooled_features(own, cells)
-    model = keras.Model(features.input, head(features.outputs[0]), name="scratch")
-    config = {
-        "method": "from_scratch",
-        **_about(base, data, cells, seed),
-        **recipe.to_dict(),
-        "trained_parameters": _count(network.trainable_variables),
-    }
-    return Run("scratch", model, data, history, time.perf_counter() - started, config, own, cells)
+    dropout = keras.layers.Dropout(recipe.dropout, seed=config["seed"])
+    if rest is None:
+        inputs = keras.Input((own.input_size, own.input_size, 3))
+        maps = own.model(own.preprocess(inputs))
+    else:
+        inputs = keras.Input(rest.input_shape[1:])
+        maps = rest(inputs)
+    network = keras.Model(inputs, head(dropout(pool(maps, grid))))
+    features = pooled_features(own, grid)
+    model = keras.Model(features.input, head(features.outputs[0]), name=name)
+    factors = None
+    if start is not None:
+        head.set_weights(start.whole_model().get_layer("head").get_weights())
+        head_rate = recipes.head_rate(config["feature_spread"])
+        factors = {**_stage_factors(own, recipe), head.kernel.path: head_rate}
+    history = train(network, *batches, recipe, factors=factors, callbacks=callbacks, whole=model)
+    config["trained_parameters"] = int(sum(np.prod(v.shape) for v in network.trainable_variables))
+    return Run(name, model, data, history, time.perf_counter() - started, config, own, grid)
 
 
-def _grid(base: Backbone, grid: int | None) -> int:
-    """Return the grid asked for, or the recipe's."""
-    size, channels = base.model.output_shape[2:]
-    return grid or recipes.feature_grid(size, channels)
+def _check_start(start: Run, base: Backbone, data: Dataset) -> None:
+    """Raise an error unless a run's head was fitted to this backbone and these classes."""
+    method = start.config.get("method")
+    if start.base is None or method not in ("feature_transfer", "model_transfer"):
+        raise ValueError(
+            f"start must be a run of feature_transfer, or of model_transfer. Received: {method}."
+        )
+    mine, theirs = (
+        {
+            "backbone": f"{one.name} up to {one.stages[-1]}",
+            "layers": f"architecture {one.architecture[:12]} with stages {', '.join(one.stages)}",
+            "image size": f"{one.input_size} pixels",
+            "preprocessing": one.preprocessing_key(),
+            "weights": f"{one.weights}, SHA-256 {one.weights_digest()[:16]}",
+            "classes": ", ".join(names),
+        }
+        for one, names in ((base, data.class_names), (start.base, start.data.class_names))
+    )
+    for what, wanted in mine.items():
+        if theirs[what] != wanted:
+            raise ValueError(
+                f"start must be a run with the same {what}, {wanted}. Received: one with "
+                f"{theirs[what]}; leave start out to fit a new head."
+            )
 
 
 def _about(base: Backbone, data: Dataset, grid: int, seed: int) -> dict[str, Any]:
@@ -277,27 +328,12 @@ def _about(base: Backbone, data: Dataset, grid: int, seed: int) -> dict[str, Any
     }
 
 
-def _count(variables: Sequence["keras.Variable"]) -> int:
-    """Count the numbers in some variables."""
-    return int(sum(np.prod(variable.shape) for variable in variables))
-
-
-def _map_bytes(trunk: Backbone) -> int:
-    """Return the size of one image's feature map in half precision, in bytes."""
-    return 2 * int(np.prod(trunk.model.output_shape[1:]))
-
-
-def _keep_batch_norm(model: "keras.Model") -> None:
-    """Freeze BatchNormalization: a few hundred images would spoil what millions settled.
-
-    Keras then also runs it in inference mode. Calling the network with ``training=False`` would not
-    do: Keras 3.15 passes fit's ``training=True`` on to the layers all the same.
-    """
-    import keras
-
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
+def _can_be_kept(trunk: Backbone, data: Dataset, recipe: recipes.Training) -> bool:
+    """Tell whether the maps of all views are few enough; views new at every step never are."""
+    if recipe.views is None:
+        return False
+    maps = (1 + recipe.views) * len(data.train) + len(data.validation)
+    return 2 * maps * int(np.prod(trunk.model.output_shape[1:])) <= CACHE_LIMIT_BYTES
 
 
 def _cached_batches(
@@ -306,25 +342,27 @@ def _cached_batches(
     recipe: recipes.Training,
     augmentation: Augmentation | None,
     seed: int,
-) -> tuple[Any, tuple[np.ndarray, np.ndarray]]:
+) -> tuple["Batches", Arrays]:
     """Return batches of the frozen stages' output: the images in one epoch, a view in the next."""
     from tlhelpers.transfer.training import Batches
 
-    maps = [extract_features(trunk, data.train, grid=None, dtype="float16")]
+    n = len(data.train)
+    maps = [extract_features(trunk, data.train, grid="map", dtype="float16")]
     if recipe.views:
-        views = AugmentedViews(data.train, recipe.views, augmentation)
-        every_view = extract_features(trunk, views, grid=None, dtype="float16")
-        maps += [every_view[i * len(data.train) :][: len(data.train)] for i in range(recipe.views)]
+        views = AugmentedViews(data.train, recipe.views, augmentation, seed)
+        every_view = extract_features(trunk, views, grid="map", dtype="float16")
+        maps += [every_view[i * n :][:n] for i in range(recipe.views)]
 
     def load(rows: np.ndarray, epoch: int) -> np.ndarray:
         """Read the maps of this epoch's view."""
         return np.asarray(maps[epoch % len(maps)][rows], np.float32)
 
-    validation = extract_features(trunk, data.validation, grid=None, dtype="float16")
-    return (
-        Batches(load, data.train.labels, recipe.batch_size, seed),
-        (np.asarray(validation, np.float32), data.validation.labels),
-    )
+    def validation() -> tuple[np.ndarray, np.ndarray]:
+        """Give the maps of the validation images."""
+        kept = extract_features(trunk, data.validation, grid="map", dtype="float16")
+        return np.asarray(kept, np.float32), data.validation.labels
+
+    return Batches(load, data.train.labels, recipe.batch_size, seed), validation
 
 
 def _image_batches(
@@ -333,7 +371,7 @@ def _image_batches(
     recipe: recipes.Training,
     augmentation: Augmentation | None,
     seed: int,
-) -> tuple[Any, tuple[np.ndarray, np.ndarray]]:
+) -> tuple["Batches", Arrays]:
     """Return batches of images, augmented anew at each step unless the recipe has no views."""
     from tlhelpers.transfer.training import Batches
 
@@ -349,18 +387,17 @@ def _image_batches(
 
     return (
         Batches(load, data.train.labels, recipe.batch_size, seed),
-        (data.validation.load(None, size), data.validation.labels),
+        lambda: (data.validation.load(None, size), data.validation.labels),
     )
 
 
 def _stage_factors(base: Backbone, recipe: recipes.Training) -> dict[str, float]:
     """Return the factor on the learning rate of each of the backbone's variables, by its path."""
-    ends = [ARCHITECTURES[base.name].stages[stage] for stage in base.stages]
+    ends = list(base.stage_layers.values())
     factors, stage = {}, 0
     for layer in base.model.layers:
-        depth_from_top = len(ends) - 1 - min(stage, len(ends) - 1)
+        depth_from_top = len(ends) - 1 - stage
         for variable in layer.trainable_variables:
             factors[variable.path] = recipe.backbone_rate * recipe.rate_decay**depth_from_top
-        if layer.name == ends[min(stage, len(ends) - 1)] != NETWORK_OUTPUT:
-            stage += 1
+        stage = min(stage + (layer.name == ends[stage]), len(ends) - 1)
     return factors

@@ -7,8 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from tlhelpers.runtime import jit_compile, steps_per_execution
-from tlhelpers.transfer.recipes import Training
+from tlhelpers.data.splits import Dataset
+from tlhelpers.runtime import steps_per_execution
+from tlhelpers.transfer.recipes import Training, inference_batch_size
 
 LoadRows = Callable[[np.ndarray, int], np.ndarray]
 """Returns the inputs of these rows in this epoch."""
@@ -135,14 +136,49 @@ def warm_up_then_cosine(peak: float, steps: int, warmup: float) -> Any:
     )
 
 
+def check_callbacks(callbacks: Sequence[keras.callbacks.Callback], data: Dataset) -> None:
+    """Refuse by name the callbacks that can't do their work in :func:`train`.
+
+    Args:
+        callbacks: Keras callbacks.
+        data: The data to be trained on.
+
+    Raises:
+        ValueError: If there is such a callback.
+    """
+    for callback in callbacks:
+        name, reason = type(callback).__name__, ""
+        if isinstance(
+            callback,
+            (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler),
+        ):
+            reason = (
+                "it sets the learning rate, which the recipe's schedule sets at every step; pass a "
+                "recipe with another learning_rate, warmup or number of epochs"
+            )
+        elif isinstance(callback, keras.callbacks.SwapEMAWeights):
+            reason = "it needs an optimiser that averages weights, which this training has not"
+        elif not len(data.validation) and _watches_validation(callback):
+            reason = f"it watches {callback.monitor}, and there are no validation images"
+        if reason:
+            raise ValueError(f"{name} can't work here: {reason}. Received: a {name}.")
+
+
+def _watches_validation(callback: keras.callbacks.Callback) -> bool:
+    """Tell whether a callback decides by the validation data's loss or metric."""
+    decides = getattr(callback, "save_best_only", True)
+    return decides and str(getattr(callback, "monitor", "")).startswith("val_")
+
+
 def train(
     model: keras.Model,
     batches: Batches,
-    validation: tuple[np.ndarray, np.ndarray] | None,
+    validation: Callable[[], tuple[np.ndarray, np.ndarray]] | None,
     recipe: Training,
     *,
     factors: Mapping[str, float] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    whole: keras.Model | None = None,
 ) -> dict[str, list[float]]:
     """Train a classifier.
 
@@ -150,12 +186,15 @@ def train(
     elsewhere the last epoch's.
 
     Args:
-        model: Keras model from inputs to probabilities ``[n, n_classes]``; changed in place.
+        model: Keras model from inputs to probabilities ``[n, num_classes]``; changed in place.
         batches: Training inputs and integer labels.
-        validation: Inputs and labels to watch, or None.
+        validation: Gives the inputs and labels to watch, or None. It is called only where the
+            recipe or a callback watches them.
         recipe: How to train.
         factors: Factor on the learning rate by a variable's path. Defaults to 1 for all.
         callbacks: More Keras callbacks, such as live curves. Defaults to none.
+        whole: The model that a ``ModelCheckpoint`` saves, where it is not the one trained but has
+            its layers. Defaults to ``model``.
 
     Returns:
         Loss and accuracy of each epoch, by name; ``val_`` before those of the validation data.
@@ -170,7 +209,6 @@ def train(
         ),
         "sparse_categorical_crossentropy",
         metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
-        jit_compile=jit_compile(),
         steps_per_execution=steps_per_execution(),
     )
     # All variables exist before the first step, the metric's too: Keras makes those left out while
@@ -183,15 +221,27 @@ def train(
                 "val_loss", patience=recipe.patience, restore_best_weights=True
             )
         ]
+
+    def begin(logs: Any) -> None:
+        """Let checkpoints be of the whole network, not of one that takes maps."""
+        for callback in callbacks:
+            if isinstance(callback, keras.callbacks.ModelCheckpoint):
+                callback.set_model(whole or model)
+
     counter = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: batches.start_epoch(epoch)
+        on_train_begin=begin, on_epoch_begin=lambda epoch, logs: batches.start_epoch(epoch)
     )
+    # Looked at only where it decides something: with small data it would take a third of the time.
+    watched = validation is not None and any(map(_watches_validation, [*stopping, *callbacks]))
+    images = len(model.input_shape) == 4
     history = model.fit(
         batches,
         epochs=recipe.epochs,
-        # Looked at only where it decides something: with small data it would take a third of the time.
-        validation_data=validation if recipe.patience is not None else None,
-        validation_batch_size=256,
+        shuffle=False,  # they are shuffled, by the seed; Keras would draw another order of batches
+        validation_data=validation() if validation is not None and watched else None,
+        validation_batch_size=min(
+            256, inference_batch_size(model.input_shape[1]) if images else 256
+        ),
         callbacks=[counter, *stopping, *callbacks],
         verbose=0,
     )
