@@ -38,6 +38,7 @@ _HOME = {
     "model_transfer": "transfer.methods",
     "from_scratch": "transfer.methods",
     "Run": "transfer.runs",
+    "load_run": "transfer.saved",
     "compare": "evaluation.comparison",
     "claim": "book.prose",
     "check": "book.checks",
@@ -72,6 +73,7 @@ __all__ = [
     "load_backbone",
     "load_dataset",
     "load_folder",
+    "load_run",
     "losses",
     "model_transfer",
     "plots",
@@ -101,6 +103,7 @@ if TYPE_CHECKING:
     from tlhelpers.transfer.features import extract_features
     from tlhelpers.transfer.methods import feature_transfer, from_scratch, model_transfer
     from tlhelpers.transfer.runs import Run
+    from tlhelpers.transfer.saved import load_run
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,221 @@
+"""A saved run: it says what it takes, refuses what it doesn't, and predicts as the run did."""
+
+import json
+import os
+import zipfile
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from toys import random_images, small_backbone, striped_data
+
+import tlhelpers as tl
+from tlhelpers.transfer.methods import feature_transfer
+
+
+@pytest.fixture(scope="module")
+def run():
+    return feature_transfer(small_backbone(cut="block2_pool"), striped_data(), grid=2)
+
+
+@pytest.fixture(scope="module")
+def path(run, tmp_path_factory):
+    return run.save(tmp_path_factory.mktemp("saved") / "mine.keras")
+
+
+@pytest.fixture(scope="module")
+def saved(path):
+    return tl.load_run(path)
+
+
+@pytest.fixture
+def photos(tmp_path, run):
+    """Five readable files in three formats, one of them wide, and four that are not."""
+    images = run.data.test.images
+    (tmp_path / "more").mkdir()
+    for name, image in zip(("a.png", "b.png", "more/c.bmp", "d.tiff"), images, strict=False):
+        Image.fromarray(image).save(tmp_path / name)
+    wide = np.concatenate([images[4][:, :9], images[4], images[4][:, :9]], axis=1)
+    Image.fromarray(wide).save(tmp_path / "e.png")
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "notes.txt").write_text("not a picture")
+    content = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "torn.png").write_bytes(content[: len(content) // 2])
+    (tmp_path / ".hidden.png").write_bytes(content)
+    return tmp_path
+
+
+def test_it_predicts_as_the_run_did(run, saved):
+    assert saved.class_names == ("lying", "standing")
+    table = saved.predict(run.data.test.images)
+    assert table.columns.tolist() == ["file", "class", "probability", "note"]
+    probabilities = run.probabilities()
+    expected = [run.data.class_names[place] for place in probabilities.argmax(axis=1)]
+    assert table["class"].tolist() == expected
+    np.testing.assert_allclose(table["probability"], probabilities.max(axis=1), atol=1e-5)
+    assert table["file"].tolist() == [f"image {i}" for i in range(10)]
+    assert (table["note"] == "").all()
+    as_floats = saved.predict(run.data.test.images.astype("float32"))
+    np.testing.assert_array_equal(as_floats["probability"], table["probability"])
+
+
+def test_files_are_read_as_training_images_were(run, saved, photos):
+    table = saved.predict(photos).set_index("file")
+    names = [
+        "a.png",
+        "b.png",
+        "d.tiff",
+        "e.png",
+        "empty.jpg",
+        "more/c.bmp",
+        "notes.txt",
+        "torn.png",
+    ]
+    assert table.index.tolist() == [str(photos / name) for name in names]
+    found = table.loc[[str(photos / name) for name in ("a.png", "b.png", "more/c.bmp", "d.tiff")]]
+    np.testing.assert_allclose(found["probability"], run.probabilities()[:4].max(axis=1), atol=1e-5)
+    wide = table.loc[str(photos / "e.png")]
+    assert wide["probability"] == pytest.approx(run.probabilities()[4].max(), abs=1e-5)
+    notes = {name: table.loc[str(photos / name), "note"] for name in names if "." in name}
+    assert notes["empty.jpg"] == "empty file"
+    assert notes["notes.txt"] == "not an image"
+    assert "truncated" in notes["torn.png"]
+    assert table["class"].isna().sum() == table["probability"].isna().sum() == 3
+
+
+def test_one_file_and_a_list(saved, photos):
+    one = saved.predict(photos / "a.png")
+    assert len(one) == 1
+    listed = saved.predict([str(photos / "gone.png"), photos / "a.png", photos / "more"])
+    assert listed["note"].tolist() == ["missing file", "", "not a file"]
+    assert listed["probability"][1] == one["probability"][0]
+    with pytest.raises(FileNotFoundError, match=r"Received: .*gone"):
+        saved.predict(photos / "gone")
+    (photos / "none").mkdir()
+    with pytest.raises(FileNotFoundError, match="image files to look at"):
+        saved.predict(photos / "none")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_for(saved, photos):
+    os.mkfifo(photos / "pipe.png")
+    assert str(photos / "pipe.png") not in saved.predict(photos)["file"].tolist()
+    assert saved.predict([photos / "pipe.png"])["note"].tolist() == ["not a file"]
+
+
+def test_images_of_another_size_are_resized_as_files_are(saved, tmp_path):
+    images = random_images(2, size=50)
+    images[:, ::5] = 255
+    for place, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{place}.png")
+    np.testing.assert_array_equal(
+        saved.predict(images)["probability"], saved.predict(tmp_path)["probability"]
+    )
+    assert len(saved.predict(images[0])) == 1
+    np.testing.assert_array_equal(
+        saved.predict(images.astype(np.int64))["probability"], saved.predict(images)["probability"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (random_images(2) / 255, "values from 0 to 1; multiply"),
+        (np.stack([random_images(1)[0].astype(float), random_images(1)[0] / 255]), "from 0 to 1"),
+        (random_images(2) / 127.5 - 1, r"Received: -1 to 1\."),
+        (random_images(2).astype(float) * 2, "Received: 0 to 510"),
+        (random_images(2).astype("int16") - 3, "Received: -3 to 252"),
+        (np.full((1, 32, 32, 3), np.nan), "Received: nan to nan"),
+        (random_images(2)[..., :1], r"Received: uint8 \[2, 32, 32, 1\]"),
+        (random_images(2) > 9, r"Received: bool \[2, 32, 32, 3\]"),
+        (random_images(2, size=40).astype("float32"), r"the model's size, 32 x 32, while"),
+    ],
+)
+def test_arrays_out_of_range_are_refused(saved, images, message):
+    with pytest.raises(ValueError, match=message):
+        saved.predict(images)
+
+
+def test_black_images_and_none_at_all(saved):
+    assert len(saved.predict(np.zeros((2, 32, 32, 3)))) == 2
+    assert saved.predict(random_images(0)).empty
+
+
+def test_below_the_threshold_it_is_unsure(run, tmp_path):
+    highest = np.sort(run.probabilities().max(axis=1))
+    threshold = float(highest[4] + highest[5]) / 2
+    table = tl.load_run(run.save(tmp_path / "mine.keras", threshold=threshold)).predict(
+        run.data.test.images
+    )
+    unsure = table["class"] == "unsure"
+    assert unsure.sum() == 5
+    assert (table["probability"][unsure] < threshold).all()
+    assert set(table["note"][unsure]) <= {"most like lying", "most like standing"}
+    with pytest.raises(ValueError, match=r"between 0 and 1. Received: 80"):
+        run.save(tmp_path / "mine.keras", threshold=80)
+
+
+def test_the_card_states_the_contract(run, saved):
+    card = saved.card
+    assert card["input"]["range"] == [0, 255]
+    assert "RGB, red first, 32 x 32 pixels" in card["input"]["images"]
+    assert "largest centred square" in card["input"]["reading"]
+    assert card["versions"]["keras"] == keras.__version__
+    assert card["weights"] == {"from": "random", "sha256 now": run.base.weights_digest()}
+    assert card["trained_on"]["name"] == "stripes"
+    assert card["config"]["method"] == "feature_transfer"
+
+
+class TestWrong:
+    def test_missing(self, path, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"there is no .*gone\.keras"):
+            tl.load_run(tmp_path / "gone.keras")
+        alone = tmp_path / "alone.keras"
+        alone.write_bytes(path.read_bytes())
+        with pytest.raises(FileNotFoundError, match=r"there is no .*alone.keras.json"):
+            tl.load_run(alone)
+
+    def copy(self, path, folder, model=None, card=None):
+        (folder / path.name).write_bytes(model or path.read_bytes())
+        beside = path.with_name(f"{path.name}.json")
+        (folder / beside.name).write_text(card or beside.read_text())
+        return folder / path.name
+
+    def test_a_card_that_is_none(self, path, tmp_path):
+        for card in ("{", "[]", '{"sha256": "00"}'):
+            with pytest.raises(ValueError, match=r"must be a card as Run.save writes it"):
+                tl.load_run(self.copy(path, tmp_path, card=card))
+
+    def test_a_model_that_the_card_is_not_of(self, path, tmp_path):
+        with pytest.raises(ValueError, match="The card must be of this model"):
+            tl.load_run(self.copy(path, tmp_path, model=path.read_bytes() + b" "))
+
+    def test_a_model_of_a_later_keras(self, run, path, tmp_path, monkeypatch):
+        """A layer that this version does not know."""
+        stranger = tmp_path / "stranger.keras"
+        with zipfile.ZipFile(path) as old, zipfile.ZipFile(stranger, "w") as new:
+            for entry in old.infolist():
+                content = old.read(entry)
+                if entry.filename == "config.json":
+                    content = content.replace(b"Conv2D", b"Conv9D")
+                new.writestr(entry, content)
+        card = json.loads(path.with_name(f"{path.name}.json").read_text())
+        card["versions"]["keras"] = "9.0.0"
+        card["sha256"] = tl_sha256(stranger)
+        with pytest.raises(ValueError, match=r"saved with Keras 9.0.0, and Keras \d.* can't load"):
+            tl.load_run(self.copy(path, tmp_path, stranger.read_bytes(), json.dumps(card)))
+
+    def test_a_run_without_a_model(self, run, tmp_path):
+        bare = replace(run, model=None, base=None)
+        assert bare.test == run.test
+        assert str(bare).startswith("frozen: stripes, ")
+        with pytest.raises(ValueError, match="'frozen' holds predictions only"):
+            bare.save(tmp_path / "bare.keras")
+
+
+def tl_sha256(path):
+    import hashlib
+
+    return hashlib.sha256(path.read_bytes()).hexdigest()
