@@ -70,7 +70,21 @@ def _parser() -> argparse.ArgumentParser:
         "and say what to do about what is wrong. Nothing is downloaded or changed. The exit status "
         "is 1 where a chapter could not run.",
     )
+    doctor.add_argument(
+        "--deep", action="store_true", help="also check every stored feature, which takes a while"
+    )
     doctor.set_defaults(command=_doctor)
+
+    cache = commands.add_parser("cache", help="show what the cache holds, or clear it of features")
+    cache.add_argument("action", nargs="?", choices=("show", "clear"), default="show")
+    cache.add_argument(
+        "--older-than",
+        type=float,
+        default=0.0,
+        metavar="DAYS",
+        help="clear only what was not used for so long (default: all)",
+    )
+    cache.set_defaults(command=_cache)
 
     fetch = commands.add_parser("fetch", help="fetch data and weights, or make a classroom mirror")
     fetch.add_argument("names", nargs="*", help="files to fetch (default: all)")
@@ -215,11 +229,24 @@ def _folder(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def _doctor(_: argparse.Namespace) -> int:
+def _doctor(options: argparse.Namespace) -> int:
     """Examine the environment."""
     from tlhelpers.book.doctor import examine, report
 
-    return report(examine())
+    return report(examine(deep=options.deep))
+
+
+def _cache(options: argparse.Namespace) -> int:
+    """Show the cache's size by kind, or remove stored features."""
+    from tlhelpers.runtime import cache_folder
+    from tlhelpers.transfer.store import clear, size_by_kind
+
+    if options.action == "clear":
+        print(f"{clear(options.older_than) / 1e6:,.1f} MB of stored features were removed.")
+    for kind, size in size_by_kind(cache_folder()).items():
+        print(f"{size / 1e6:10,.1f} MB  {kind}")
+    print(f"The cache is {cache_folder()}; TLH_CACHE names another place.")
+    return 0
 
 
 def _fetch(options: argparse.Namespace) -> int:

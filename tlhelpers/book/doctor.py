@@ -32,10 +32,13 @@ class Finding:
         return f"{self.state:>5}  {self.subject}: {self.detail}"
 
 
-def examine() -> list[Finding]:
+def examine(deep: bool = False) -> list[Finding]:
     """Look at Python, packages, devices, tier, mirror, cache and the weights that ship.
 
     Nothing is downloaded, and nothing is changed.
+
+    Args:
+        deep: Whether to check every stored feature too. Defaults to False.
 
     Returns:
         The findings. The environment is fit for use when none is ``"wrong"``.
@@ -52,6 +55,7 @@ def examine() -> list[Finding]:
         _mirror,
         _cache,
         _weights,
+        *([_features] if deep else []),
     ]
     return [finding for look in looks for finding in look()]
 
@@ -171,14 +175,15 @@ def _mirror() -> list[Finding]:
 def _cache() -> list[Finding]:
     """Check that the cache folder can be written to and has room."""
     from tlhelpers.runtime import cache_folder
+    from tlhelpers.transfer.store import size_by_kind
 
     try:
         folder = cache_folder()
     except PermissionError as error:
         return [Finding("wrong", "cache", str(error))]
     free = shutil.disk_usage(folder).free / 1e9
-    used = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e9
-    detail = f"{folder}, {used:.1f} GB used, {free:.0f} GB free"
+    sizes = [f"{kind} {size / 1e9:.1f}" for kind, size in size_by_kind(folder).items()]
+    detail = f"{folder}, {free:.0f} GB free; GB used: {', '.join(sizes) or 'none'}"
     if free < MIN_FREE_GIGABYTES:
         advice = f"; the real tier wants {MIN_FREE_GIGABYTES:.0f} GB: set TLH_CACHE to another disk"
         return [Finding("note", "cache", detail + advice)]
@@ -194,6 +199,29 @@ def _weights() -> list[Finding]:
     except (OSError, ValueError) as error:
         return [Finding("wrong", "vgg16_mini", f"{error} Reinstall tlhelpers.")]
     return [Finding("ok", "vgg16_mini", f"{parameters:,} weights with the right digest")]
+
+
+def _features() -> list[Finding]:
+    """Check every row of every feature store."""
+    from tlhelpers.transfer.store import stores, verify
+
+    findings, rows, old = [], 0, 0
+    for folder in stores():
+        try:
+            checked = verify(folder)
+        except OSError as error:
+            findings.append(Finding("note", "features", str(error)))
+            continue
+        if checked is None:
+            old += 1
+            continue
+        rows += checked[0]
+        if checked[1]:
+            advice = "they are computed again when they are needed"
+            detail = f"{checked[1]:,} of {checked[0]:,} rows in {folder} are damaged; {advice}"
+            findings.append(Finding("note", "features", detail))
+    unused = f"; {old} stores of other versions, see tlhelpers cache clear" if old else ""
+    return [*findings, Finding("ok", "features", f"{rows:,} rows were checked{unused}")]
 
 
 def report(findings: list[Finding]) -> int:
