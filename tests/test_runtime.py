@@ -449,3 +449,36 @@ def test_a_new_process_does_not_inherit_its_parents_peak_of_memory():
     source = "from tlhelpers.runtime import peak_memory_gibibytes as peak; print(peak())"
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
     assert 0 < float(done.stdout) < 0.35 < held.nbytes / 2**30
+
+
+# Freed memory. Each round writes to 64 MB of new memory and frees them.
+ROUNDS = """
+import resource
+from tlhelpers.runtime import keep_freed_memory
+done, many = keep_freed_memory(), 64_000_000
+b"x" * many
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    b"x" * many
+print(done, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this is a setting of glibc's")
+def test_memory_that_was_freed_is_not_asked_for_again():
+    unset = {name: None for name in os.environ if "MALLOC_" in name}
+    kept, faults = start(ROUNDS, **unset, GLIBC_TUNABLES=None).stdout.split()
+    usual, many = start(ROUNDS, **unset, GLIBC_TUNABLES="").stdout.split()
+    assert (kept, usual) == ("True", "False")
+    assert int(faults) < int(many) / 10
+
+
+@pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
+def test_a_choice_of_the_users_stands(monkeypatch, name):
+    monkeypatch.setenv(name, "1")
+    assert runtime.keep_freed_memory() is False
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert runtime.keep_freed_memory() is False
