@@ -192,12 +192,12 @@ def cache_folder() -> Path:
         True
     """
     return writable_folder(
-        _cache_place(), "The cache folder", "Set TLH_CACHE to a folder you can write to."
+        cache_place(), "The cache folder", "Set TLH_CACHE to a folder you can write to."
     )
 
 
-def _cache_place() -> Path:
-    """Return where the cache folder is, or would be."""
+def cache_place() -> Path:
+    """Return where the cache folder is, or would be; nothing is made."""
     import platformdirs
 
     chosen = os.environ.get("TLH_CACHE")
@@ -296,9 +296,15 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
         part.write_bytes(data)
 
 
+_IN_THE_WAY = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY),
+)
+
+
 @contextlib.contextmanager
 def plain_disk_errors(what: str, folder: Path, size: int | None = None) -> Iterator[None]:
-    """Say what a full disk or a missing permission kept from being written, and where.
+    """Say what a full disk, a missing permission or something in the way kept from being written.
 
     Args:
         what: What is written, such as a file's name.
@@ -319,7 +325,7 @@ def plain_disk_errors(what: str, folder: Path, size: int | None = None) -> Itera
             raise _no_room(what, folder, size, str(error.strerror)) from None
         place = Path(str(error.filename)) if error.filename else folder
         ours = place.is_relative_to(folder) or folder.is_relative_to(place)
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and ours:
+        if error.errno in _IN_THE_WAY and ours:
             raise type(error)(
                 f"{what} could not be written to {folder}: {error.strerror}. {_elsewhere(folder)}"
             ) from None
@@ -362,7 +368,7 @@ def _no_room(what: str, folder: Path, size: int | None, reason: str = "too littl
 
 def _elsewhere(folder: Path) -> str:
     """Say how the folder is chosen, where that is by a variable."""
-    if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(_cache_place())):
+    if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(cache_place())):
         return "TLH_CACHE names the folder for such files: set it to one of your own."
     return "Choose a folder that you can write to."
 

@@ -1,6 +1,7 @@
 """Zip archives, read and unpacked without trusting them: names, sizes and contents are checked."""
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -9,14 +10,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tlhelpers.data.downloads import digest_of, vouched_by
 from tlhelpers.runtime import check_room, locked, plain_disk_errors
 
-# An archive of photographs grows by a few per cent when it is unpacked; one made to fill
-# a disk grows a thousandfold.
-_MAX_GROWTH = 200
+# Unpacked, an archive of photographs grows by a few per cent, one of text or drawings a few times;
+# one made to fill a disk grows a thousandfold.
+_MAX_GROWTH = 20
 _SMALL_BYTES = 100 * 10**6
 # Names that mean one and the same file on every system, and what systems add to archives.
 _PLAIN_NAME = re.compile(r"(?:\w(?:[\w .-]{0,98}\w)?/){0,8}\w(?:[\w .-]{0,98}\w)?", re.ASCII)
@@ -46,7 +47,10 @@ def open_archive(archive: Path, holds: str) -> Iterator[Members]:
     try:
         with zipfile.ZipFile(archive) as zipped:
             yield zipped, _checked(zipped, archive, re.compile(holds))
-    except _DAMAGE as error:
+    except (*_DAMAGE, OSError) as error:
+        # A damaged table sends the reader to a place before the file's beginning.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         raise ValueError(
             f"{archive.name} must be a whole zip archive. Received: a damaged one or another file "
             f"({error}). {vouched_by(archive.name)}"
@@ -57,33 +61,46 @@ def _checked(
     zipped: zipfile.ZipFile, archive: Path, holds: re.Pattern[str]
 ) -> list[zipfile.ZipInfo]:
     """Return an archive's files by name; refuse it if one of them is not to be trusted."""
-    room = max(_SMALL_BYTES, _MAX_GROWTH * archive.stat().st_size)
     chosen: dict[str, zipfile.ZipInfo] = {}
+    room = max(_SMALL_BYTES, _MAX_GROWTH * archive.stat().st_size)
+    problems = []
     for entry in zipped.infolist():
-        name, kind = entry.orig_filename, stat.S_IFMT(entry.external_attr >> 16)
+        name = entry.orig_filename
         if name and _CLUTTER.fullmatch(name):
             continue
         room -= entry.file_size
-        problem = None
-        if not _PLAIN_NAME.fullmatch(name) or _RESERVED.fullmatch(name):
-            problem = "has a name that is not safe on every system"
-        elif not holds.fullmatch(name):
-            problem = f"is none of the files it must hold ({holds.pattern})"
-        elif name.lower() in chosen:
-            problem = "occurs twice, or in two spellings"
-        elif kind not in (0, stat.S_IFREG) or entry.flag_bits & 1:
-            problem = "is a link, a device or encrypted"
-        elif entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            problem = "is neither stored nor deflated, and nothing else is read here"
-        elif room < 0:
-            problem = "makes it, unpacked, far larger than its own size suggests"
-        if problem:
-            raise ValueError(
-                f"{archive.name} was refused, and nothing of it kept: {name[:80]!r} in it {problem}. "
-                f"{vouched_by(archive.name)}"
-            )
+        problem = _problem(entry, holds)
+        if name.lower() in chosen:
+            problem = problem or "occurs twice, or in two spellings"
+        if room < 0:
+            problem = problem or "makes it, unpacked, far larger than its own size suggests"
+        problems += [(name, problem)] if problem else []
         chosen[name.lower()] = entry
+    if not problems:
+        folders = {name.rpartition("/")[0] for name in chosen}
+        above = {str(place) for folder in folders for place in PurePosixPath(folder, "x").parents}
+        problems = [(name, "is a file and a folder") for name in chosen.keys() & above]
+    if problems:
+        name, problem = problems[0]
+        raise ValueError(
+            f"{archive.name} was refused, and nothing of it kept: {name[:80]!r} in it {problem}. "
+            f"{vouched_by(archive.name)}"
+        )
     return sorted(chosen.values(), key=lambda entry: entry.filename)
+
+
+def _problem(entry: zipfile.ZipInfo, holds: re.Pattern[str]) -> str | None:
+    """Say what is wrong with a file in an archive, if anything is."""
+    name, kind = entry.orig_filename, stat.S_IFMT(entry.external_attr >> 16)
+    if not _PLAIN_NAME.fullmatch(name) or _RESERVED.fullmatch(name):
+        return "has a name that is not safe on every system"
+    if not holds.fullmatch(name):
+        return f"is none of the files it must hold ({holds.pattern})"
+    if kind not in (0, stat.S_IFREG) or entry.flag_bits & 1:
+        return "is a link, a device or encrypted"
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "is neither stored nor deflated, and nothing else is read here"
+    return None
 
 
 def unpack(archive: Path, folder: Path, holds: str) -> list[Path]:
@@ -155,7 +172,10 @@ def _write(folder: Path, zipped: zipfile.ZipFile, entries: list[zipfile.ZipInfo]
         for entry in entries:
             target = folder / entry.filename
             target.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(zipped.read(entry))
+            content = zipped.read(entry)
+            if len(content) != entry.file_size:
+                raise zipfile.BadZipFile(f"{entry.filename} has not the size it is listed with")
+            part.write_bytes(content)
             os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from tlhelpers.runtime import cache_folder, locked, replacing, write_atomically
+from tlhelpers.runtime import cache_folder, cache_place, locked, replacing, write_atomically
 
 if TYPE_CHECKING:
     import requests
@@ -150,7 +150,7 @@ def vouched_by(name: str) -> str:
     if place := mirror():
         return f"{SUMS} of the mirror {_shown(place)} lists it: put the right file there, and its digest."
     url = FILES[name].url if name in FILES else None
-    return f"It came from {url or name}: remove {cache_folder() / 'files'} to fetch it again, or set TLH_MIRROR."
+    return f"It came from {url or name}: remove {cache_place() / 'files'} to fetch it again, or set TLH_MIRROR."
 
 
 def known_file(name: str) -> RemoteFile:
@@ -270,6 +270,8 @@ def _patiently(get: Callable[[], _Got], name: str, url: str) -> _Got:
         try:
             return get()
         except requests.RequestException as error:
+            if error.response is not None:
+                error.response.close()
             reason, may_pass = _network_reason(error, url)
             wait = next(waits, None) if may_pass else None
             if wait is None:
@@ -298,6 +300,8 @@ def _network_reason(error: "requests.RequestException", url: str) -> tuple[str, 
     if isinstance(error, requests.exceptions.ProxyError):
         proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
         return f"the proxy {_shown(str(proxy))} can't be used (see HTTPS_PROXY and NO_PROXY)", False
+    if isinstance(error, (ValueError, requests.exceptions.TooManyRedirects)):
+        return f"the address, or a proxy's, does not work ({type(error).__name__})", False
     if code is not None:
         return f"the server answered {code}", code in _MAY_PASS
     if isinstance(error, requests.exceptions.SSLError):
@@ -307,8 +311,6 @@ def _network_reason(error: "requests.RequestException", url: str) -> tuple[str, 
         ), False
     if isinstance(error, requests.exceptions.Timeout):
         return "the server did not answer in time", True
-    if isinstance(error, (ValueError, requests.exceptions.TooManyRedirects)):
-        return f"the address, or a proxy's, does not work ({type(error).__name__})", False
     return (
         ("there is no connection to it", False) if refused else ("the connection broke off", True)
     )
@@ -326,8 +328,7 @@ def _failure(name: str, url: str, reason: str) -> DownloadError:
 
 def _shown(place: str) -> str:
     """Return an address without a name and password that it may hold."""
-    user = urlsplit(place).netloc.rpartition("@")[0] if "://" in place else ""
-    return place.replace(f"{user}@", "", 1) if user else place
+    return re.sub(r"(?<=://)[^/]*@", "", place)
 
 
 def _is_url(place: str) -> bool:
