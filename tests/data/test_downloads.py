@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -189,13 +190,28 @@ class TestUrlMirror:
             fetch(NAME)
 
 
-def test_digest_is_taken_again_when_a_file_changes(tmp_path):
+@pytest.mark.parametrize("settled", [0, downloads.SETTLED_NANOSECONDS])
+def test_digest_is_taken_again_when_a_file_changes(tmp_path, monkeypatch, settled):
+    """Also where the size and the time of change are the same, as after a careful copy."""
+    monkeypatch.setattr(downloads, "SETTLED_NANOSECONDS", settled)
     path = tmp_path / "file"
     path.write_bytes(b"one")
+    facts = path.stat()
     assert digest_of(path) == f"sha256:{sha256(b'one')}"
+    time.sleep(0 if settled else 0.05)
     path.write_bytes(b"two")
-    os.utime(path, ns=(1, 1))
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     assert digest_of(path) == f"sha256:{sha256(b'two')}"
+
+
+def test_digest_is_taken_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "SETTLED_NANOSECONDS", 0)
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    time.sleep(0.01)
+    before = downloads._digest.cache_info().misses
+    assert digest_of(path) == digest_of(path)
+    assert downloads._digest.cache_info().misses == before + 1
 
 
 def test_table_agrees_with_keras():

@@ -13,8 +13,11 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pooch
@@ -523,6 +526,19 @@ def test_unpacked_files_are_put_right(own_cache, tmp_path, damage, capsys):
     assert not leftovers(tmp_path / "out")
 
 
+def test_a_pipe_for_an_empty_file(own_cache, tmp_path):
+    """It has the right size, and reading it would wait for ever (here: for the timer)."""
+    archive = tmp_path / "data.zip"
+    archive.write_bytes(WHOLE[8])
+    (empty, *_) = unpack(archive, tmp_path / "out", r".*")
+    empty.unlink()
+    os.mkfifo(empty)
+    pipe = os.open(empty, os.O_RDWR)
+    threading.Timer(1, os.close, [pipe]).start()
+    unpack(archive, tmp_path / "out", r".*")
+    assert empty.is_file()
+
+
 def test_a_foreign_file_is_not_among_them(small_sets, tmp_path, monkeypatch):
     place = make_mirror(tmp_path / "mirror", cats_and_dogs_filtered__zip=zipped(photographs()))
     archive = place / "cats_and_dogs_filtered.zip"
@@ -589,6 +605,7 @@ def of_another_kind(path):
 
 
 DECODED = {
+    "zeros of the same size and time": zero,
     "zeros": of_zeros,
     "another dtype": of_another_kind,
     "zeros in the data": lambda path: path.write_bytes(path.read_bytes()[:200].ljust(path.stat().st_size, b"\0")),
@@ -768,6 +785,7 @@ def test_any_bytes_are_a_list_or_refused(content):
 
 # ---------------------------------------------------------------- servers and networks
 
+WAITS = downloads._WAITS  # before a fixture makes them short
 PASSING = [408, 425, 429, 500, 502, 503, 504, "hang up", "half"]
 
 
@@ -812,6 +830,17 @@ def test_a_server_that_says_nothing(published_file, server, monkeypatch):
     server.troubles += ["silence"] * 4
     with pytest.raises(DownloadError, match=r"the server did not answer in time"):
         fetch(publish(monkeypatch, f"{server.url}/other.bin", name="other.bin"))
+
+
+def test_each_try_waits_longer(published_file, server, monkeypatch):
+    waited = []
+    monkeypatch.setattr(downloads, "_WAITS", WAITS)
+    monkeypatch.setattr(
+        downloads, "time", SimpleNamespace(sleep=waited.append, time_ns=time.time_ns)
+    )
+    server.troubles += [503] * 3
+    fetch(published_file)
+    assert waited == [1, 2, 4]
 
 
 def test_a_list_of_digests_is_tried_again(own_cache, server, monkeypatch):

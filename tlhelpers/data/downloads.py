@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
+from tlhelpers.data.splits import SETTLED_NANOSECONDS
 from tlhelpers.runtime import cache_folder, cache_place, locked, replacing, write_atomically
 
 if TYPE_CHECKING:
@@ -127,7 +128,10 @@ def digest_of(path: str | Path, algorithm: str = "sha256") -> str:
     """
     facts = Path(path).stat()
     state = (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
-    return _digest(str(Path(path).resolve()), state, algorithm)
+    # Within a tick of the file system's clock a file can change and keep its times.
+    settled = time.time_ns() - max(state[2:]) > SETTLED_NANOSECONDS
+    digest = _digest if settled else _digest.__wrapped__
+    return digest(str(Path(path).resolve()), state, algorithm)
 
 
 @functools.lru_cache(maxsize=256)
