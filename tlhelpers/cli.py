@@ -1,7 +1,6 @@
 """The command line: ``tlhelpers doctor``, ``fetch``, ``run``, ``record`` and ``study``."""
 
 import argparse
-import io
 import os
 import re
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 
 from tlhelpers import __version__
 from tlhelpers.experiments import field, study
+from tlhelpers.runtime import accept_any_character
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,8 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         >>> main(["doctor"])  # doctest: +SKIP
         0
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # not every terminal or pipe takes every letter
+    accept_any_character()
     try:
         try:
             options = _parser().parse_args(arguments)
