@@ -279,6 +279,7 @@ class TestRealMirror:
         # MNIST's test set begins 7, 2, 1, 0, 4.
         assert data.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
 
+    @pytest.mark.slow
     def test_cifar10(self, real):
         data = load_dataset("cifar10", tier="real")
         assert sizes(data) == (45000, 5000, 10000)

@@ -129,6 +129,7 @@ def test_a_network_on_raw_images():
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_saved_model_needs_no_tlhelpers(tmp_path):
     """Preprocessing with flipped channels included, and under Keras's safe loading."""
     images, expected = random_images(2, 64), {}

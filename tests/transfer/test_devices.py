@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # One batch an epoch: backends and strategies draw the order of batches differently.
 TRAIN = """
 import json, sys
