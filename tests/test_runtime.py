@@ -7,7 +7,6 @@ import random
 import subprocess
 import sys
 import threading
-from importlib.util import find_spec
 from pathlib import Path
 
 import keras
@@ -220,10 +219,12 @@ class TestSetup:
         assert f"tensorflow {tf.__version__}" in lines[0]
 
     def test_seeds(self, capsys):
+        """Of Keras what training draws by: older releases do not reset its generator."""
         drawn = []
         for seed in (5, 5, 6):
             runtime.setup(seed=seed)
-            drawn.append((random.random(), np.random.rand(), float(keras.random.uniform(()))))
+            kernel = keras.ops.convert_to_numpy(keras.initializers.GlorotUniform()((3, 3)))
+            drawn.append((random.random(), np.random.rand(), float(kernel.sum())))
         assert drawn[0] == drawn[1]
         assert all(a != b for a, b in zip(drawn[0], drawn[2], strict=True))
 
@@ -354,15 +355,14 @@ def test_a_backend_that_is_not_supported_is_refused(backend):
     assert "KERAS_BACKEND=tensorflow" in last
 
 
-@pytest.mark.parametrize(("backend", "error"), [("numpy", "ValueError"), ("torch", "ImportError")])
-def test_so_is_one_that_keras_json_names(backend, error, tmp_path):
-    if backend == "torch" and find_spec("torch"):
-        error = "ValueError"
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_so_is_one_that_keras_json_names(backend, tmp_path):
     (tmp_path / "keras.json").write_text(f'{{"backend": "{backend}"}}')
     done = start(SETUP, KERAS_BACKEND=None, KERAS_HOME=str(tmp_path))
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert last.startswith(f"{error}: Keras")
+    # What such a backend needs may be missing, and then Keras can't be imported at all.
+    assert last.startswith(("ValueError: Keras's backend must", "ImportError: Keras could not"))
     assert "keras.json" in last
     assert "KERAS_BACKEND=tensorflow" in last
 

@@ -173,6 +173,7 @@ def test_settings_left_in_keras_are_worth_a_note(monkeypatch):
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.slow
 def test_why_a_gpu_is_not_used_is_shown(backend, monkeypatch):
     """The log level that keeps a first cell quiet also hides the reason."""
     pytest.importorskip(backend)

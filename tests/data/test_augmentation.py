@@ -127,6 +127,7 @@ def test_digests_tell_views_apart():
     assert not set(digests) & set(split.digests())
 
 
+@pytest.mark.slow
 def test_features_of_views_are_cached(tmp_path, monkeypatch):
     monkeypatch.setenv("TLH_CACHE", str(tmp_path))
     base, split = small_backbone(cut="block1_pool"), random_split(3)

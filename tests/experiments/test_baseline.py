@@ -32,6 +32,7 @@ def test_training_grows_longer_only_while_that_helps():
     assert [trial["length"] for trial in once_is_enough[5:]] == [2.0]
 
 
+@pytest.mark.slow
 def test_the_best_trial_gives_the_recipe():
     data, base = striped_data(24, 8), small_backbone()
     tried = try_all(lambda trial: trial["length"])

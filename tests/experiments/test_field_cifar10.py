@@ -39,6 +39,7 @@ def test_epochs_fall_with_the_square_root_of_the_images():
         scratch_epochs(0)
 
 
+@pytest.mark.slow
 def test_the_baseline_learns_and_says_how():
     data = striped_data(train=64, validation=10, test=40, size=16)
     fitted = train_small_resnet(data, seed=1, width=4, epochs=12)

@@ -116,6 +116,7 @@ def test_baselines_see_the_pixels(name):
 
 
 @pytest.mark.mirror
+@pytest.mark.slow
 def test_on_mnist(tmp_path):
     (row,) = run(tmp_path, backbones=["logistic regression"], seeds=1)
     assert (row["labels"], row["n_validation"], row["n_test"]) == (6000, 5000, 10_000)

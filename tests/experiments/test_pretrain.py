@@ -112,6 +112,7 @@ def test_the_shipped_card_is_the_one_its_records_give(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_loss_leaves_its_plateau_on_one_batch():
     import tensorflow as tf
 
@@ -175,6 +176,7 @@ def test_command_line_writes_weights(tmp_path, capsys):
     assert "64 px" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_networks_are_compared_on_the_source_with_new_heads(capsys, tmp_path):
     shipped = model_card.WEIGHTS_FILE
     other = tmp_path / "random.npz"

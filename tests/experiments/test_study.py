@@ -223,6 +223,7 @@ def test_digits_are_never_mirrored():
     assert all(isinstance(target.augmentation, Augmentation) for target in study.TARGETS.values())
 
 
+@pytest.mark.slow
 def test_one_target_for_real(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "TARGETS", {"lines": Target("a", "embedded", 32)})
     monkeypatch.setattr(study, "RATES", (1e-3,))

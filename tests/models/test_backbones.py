@@ -302,6 +302,7 @@ def test_real_vgg16_up_to_its_third_block():
 
 
 @pytest.mark.mirror
+@pytest.mark.slow
 def test_real_mobilenet_v2_at_any_size():
     digests = {load_backbone("mobilenet_v2", size).weights_digest() for size in (64, 96)}
     assert len(digests) == 1

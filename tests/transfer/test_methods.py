@@ -298,6 +298,7 @@ def watch_views(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_batch_normalization_is_left_alone(data):
     base = load_backbone("mobilenet_v2", 64, weights=None, cut="block_2")
     rng = np.random.default_rng(0)

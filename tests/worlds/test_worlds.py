@@ -136,12 +136,14 @@ def test_relatedness_is_the_share_of_images_with_a_thing():
     np.testing.assert_array_equal(same, half.conditions["related"])
 
 
+@pytest.mark.slow
 def test_difficulty_raises_linear_error():
     easy = pixel_accuracy(worlds.objects, 300, 300, difficulty=0.0)
     hard = pixel_accuracy(worlds.objects, 300, 300, difficulty=1.0)
     assert easy > hard + 0.2
 
 
+@pytest.mark.slow
 def test_pixels_hardly_tell_cats_from_dogs():
     assert pixel_accuracy(worlds.pets, 500, 400) <= 0.75
 

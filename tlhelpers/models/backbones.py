@@ -210,7 +210,7 @@ class Backbone:
 
         Example:
             >>> import keras
-            >>> own = keras.applications.MobileNet(include_top=False, weights=None)
+            >>> own = keras.applications.MobileNet(input_shape=(224, 224, 3), include_top=False, weights=None)
             >>> scale = Preprocessing(scale=1 / 127.5, offset=-1.0)
             >>> base = Backbone.from_model(own, scale, {"early": "conv_pw_3_relu"})
             >>> base.model.output_shape
