@@ -31,6 +31,7 @@ _HOME = {
     "Split": "data.splits",
     "load_dataset": "data.datasets",
     "load_folder": "data.folders",
+    "read_image": "data.images",
     "Backbone": "models.backbones",
     "load_backbone": "models.backbones",
     "extract_features": "transfer.features",
@@ -77,6 +78,7 @@ __all__ = [
     "losses",
     "model_transfer",
     "plots",
+    "read_image",
     "recipes",
     "setup",
     "similarity",
@@ -92,6 +94,7 @@ if TYPE_CHECKING:
     from tlhelpers.book.prose import claim, glue
     from tlhelpers.data.datasets import load_dataset
     from tlhelpers.data.folders import load_folder
+    from tlhelpers.data.images import read_image
     from tlhelpers.data.splits import Dataset, Split
     from tlhelpers.evaluation import losses, plots, similarity
     from tlhelpers.evaluation import plots as curves

@@ -1,6 +1,8 @@
 """Augmented views of a split: drawn once from a seed, so that their features can be cached."""
 
 import hashlib
+import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,13 +18,18 @@ if TYPE_CHECKING:
 class Augmentation:
     """How far a view may differ from its photograph: changes that leave the label as it is.
 
+    Which those are depends on the classes. Each can be turned off by itself; the class names that
+    tell are looked for, and warned of (:func:`what_may_change_labels`).
+
     Attributes:
-        flip: Whether to mirror left and right in half of the views. Defaults to True; digits and
-            letters want False.
-        rotate: Largest rotation in degrees. Defaults to 10.
-        zoom: Largest relative change of scale. Defaults to 0.15.
-        shift: Largest shift as a share of the width. Defaults to 0.1.
-        brightness: Largest relative change of brightness and of contrast. Defaults to 0.2.
+        flip: Whether to mirror left and right in half of the views. Defaults to True. It changes
+            digits, letters, hands, arrows, and whatever is told apart by left and right.
+        rotate: Largest rotation in degrees. Defaults to 10. It changes what is told apart by its
+            angle: use 0.
+        zoom: Largest relative change of scale. Defaults to 0.15. It changes sizes and distances: 0.
+        shift: Largest shift as a share of the width. Defaults to 0.1. It changes places: 0.
+        brightness: Largest relative change of brightness and of contrast. Defaults to 0.2. It
+            changes light and dark, and colours that differ in nothing else, as brown and orange: 0.
 
     Raises:
         ValueError: If an amount is negative, or a relative one is not below 1.
@@ -93,6 +100,69 @@ class Augmentation:
         return np.asarray(view)
 
 
+# Words in the names of classes that a change may turn into each other.
+_TELLING = {
+    option: set(words.split())
+    for option, words in {
+        "flip": "left right clockwise anticlockwise counterclockwise zero one two three four five six "
+        "seven eight nine",
+        "rotate": "up down upright tilted level horizontal vertical diagonal clockwise anticlockwise",
+        "zoom": "tiny small medium large big huge near far close closeup distant",
+        "shift": "left right top bottom upper lower centre center middle corner edge",
+        "brightness": "dark bright light dim day night sunny overcast pale faded red green blue yellow "
+        "orange purple pink brown black white grey gray golden silver",
+    }.items()
+}
+
+
+def what_may_change_labels(
+    class_names: Sequence[str], augmentation: Augmentation | None = None
+) -> str:
+    """Say which changes may turn a picture of one class into one of another, by the classes' names.
+
+    Args:
+        class_names: Names of the classes.
+        augmentation: The changes. Defaults to ``Augmentation()``.
+
+    Returns:
+        A sentence that names the classes and turns the changes off, or "" where no two names tell
+        of a change that is on.
+
+    Example:
+        >>> print(what_may_change_labels(["left hand", "right hand"]))
+        augmented views may have another label, by the names left hand, right hand: if so, pass \
+        augmentation=Augmentation(flip=False, shift=0)
+    """
+    augmentation = augmentation or Augmentation()
+    words = {
+        name: {word.casefold() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
+        for name in class_names
+    }
+    risky: dict[str, None] = {}
+    off = []
+    for option, telling in _TELLING.items():
+        names = [name for name in class_names if words[name] & telling]
+        if option == "flip":
+            names += [name for name in class_names if len(name.strip()) == 1]
+        if len(names) > 1 and getattr(augmentation, option):
+            risky.update(dict.fromkeys(names))
+            off.append(f"{option}={'False' if option == 'flip' else '0'}")
+    if not off:
+        return ""
+    more = ", …" if len(risky) > 6 else ""
+    return (
+        f"augmented views may have another label, by the names {', '.join(list(risky)[:6])}{more}: "
+        f"if so, pass augmentation=Augmentation({', '.join(off)})"
+    )
+
+
+def warn_of_labels(class_names: Sequence[str], augmentation: Augmentation) -> None:
+    """Warn where a change may change a label (:func:`what_may_change_labels`)."""
+    sentence = what_may_change_labels(class_names, augmentation)
+    if sentence:
+        warnings.warn(sentence, stacklevel=3)
+
+
 class AugmentedViews:
     """Several augmented views of each image of a split, as images features can be extracted from.
 
@@ -126,6 +196,7 @@ class AugmentedViews:
         self.split = split
         self.views = views
         self.augmentation = augmentation or Augmentation()
+        warn_of_labels(split.class_names, self.augmentation)
         self.seed = seed
         self.labels = np.tile(split.labels, views)
 

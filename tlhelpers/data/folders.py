@@ -1,77 +1,178 @@
-"""A reader's own photographs: class folders to a data set, with everything odd reported."""
+"""A reader's own photographs: class folders to a data set, and a page on what was understood."""
 
-import unicodedata
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tlhelpers.data.images import inspect_image
-from tlhelpers.data.splits import Dataset, Source, Split, carve_rows, in_threads
-
-_SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
-    "testing": "test",
-}
-_CLUTTER = {"thumbs.db", "desktop.ini", "__macosx", "icon\r"}
-
-
-@dataclass(frozen=True)
-class _Photo:
-    """An image file, the class it belongs to, and the split folder it lies in ("" for none)."""
-
-    path: Path
-    class_name: str
-    split: str
+from tlhelpers.data.audit import FolderAudit, count, first_few, say
+from tlhelpers.data.augmentation import what_may_change_labels
+from tlhelpers.data.content_split import Division, divide
+from tlhelpers.data.copies import near_copies
+from tlhelpers.data.groups import Groups, read_groups, suggest_groups
+from tlhelpers.data.images import check_fit
+from tlhelpers.data.inspection import inspect_images
+from tlhelpers.data.layout import Layout, class_name, find_files
+from tlhelpers.data.splits import Dataset, Source, Split
 
 
 def load_folder(
     path: str | Path,
     *,
+    classes: Sequence[str] | None = None,
+    groups: Groups | None = None,
     image_size: int = 224,
+    fit: str = "crop",
     validation: float = 0.2,
     test: float = 0.2,
     seed: int = 0,
 ) -> Dataset:
-    """Load a folder that holds one folder of images per class.
+    """Load a folder that holds one folder of images per class, and print what was understood.
 
     Either ``photos/<class>/…``, of which validation and test splits are carved, or
-    ``photos/train/<class>/…`` with ``validation`` (or ``val``, ``valid``) and ``test``
-    beside it; a split that has no folder is carved from ``train``. Class folders may have
-    folders inside. Every format and mode that Pillow reads is fine, whatever the file is
-    called. Files that can't be decoded are left out and reported, and so are exact copies
-    that lie in two splits; when splits are carved, copies stay together. Nothing is
-    written to the folder.
+    ``photos/train/<class>/…`` with ``validation`` and ``test`` beside it (or ``val``, ``test_set``
+    and the like); a split that has no folder is carved from ``train``. Class folders may have
+    folders inside. Every format and mode that Pillow reads is fine, whatever the file is called.
+    Files that can't be decoded are left out and reported. Nothing is written to the folder.
+
+    **Copies** — the same picture in other sizes, formats and qualities, mirrored or slightly
+    cropped — and the pictures of a group stay in one split. Where folders of splits tear them
+    apart, they are left out of train and validation, never out of test.
+
+    **Carving** goes by what pictures show: as long as ``data.audit.settled`` is True and ``seed``
+    and shares are the same, no picture that was once in the test split is ever trained on, however
+    the folder grows, and whatever is renamed or gets another label
+    (:func:`tlhelpers.data.content_split.divide`). Shares are therefore met roughly in small
+    folders; every split has at least one picture of each class.
+
+    **Grey of more than 8 bits** is scaled by the lowest and highest value in all such files.
 
     Args:
         path: The folder.
+        classes: Names of the class folders, in the order of the labels, where it isn't clear which
+            they are or not all are wanted. Defaults to all, in alphabetical order.
+        groups: What belongs together, such as pictures of one patient: a group for each file name
+            (or path below the folder), the path of a CSV file with columns for file and group, or
+            a regular expression whose parentheses find the group in the path. Files without a group
+            stand by themselves. Defaults to none.
         image_size: Height and width in pixels to give the images in. Defaults to 224.
+        fit: How pictures become square: ``"crop"`` takes the middle, ``"pad"`` adds black,
+            ``"stretch"`` changes proportions. Defaults to ``"crop"``.
         validation: Share of the images to carve for validation. Defaults to 0.2.
         test: Share of the images to carve for testing. Defaults to 0.2.
         seed: Which images are carved. Defaults to 0.
 
     Returns:
-        The data set; its ``skipped`` lists the files left out, each with the reason.
+        The data set; its ``skipped`` lists the files left out, each with the reason, and its
+        ``audit`` is what was printed.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
+        FileNotFoundError: If there is no such folder, or no such CSV file.
         NotADirectoryError: If the path is a file.
-        ValueError: If there are fewer than two classes, a class without a usable image,
-            classes that differ between splits, or too few images to split.
+        ValueError: If it isn't clear which folders are classes, there are fewer than two, a class
+            has no usable image, classes differ between splits, or there are too few images to split.
 
     Example:
         >>> mine = load_folder("photos", image_size=160)  # doctest: +SKIP
-        photos: 2 files skipped: cats/a.jpg (truncated), dogs/notes.txt (not an image).
+        photos: 30 images
+          2 classes: cats 20, dogs 10
+          train 18 (by content, seed 0): cats 12, dogs 6
+          validation 6 (by content, seed 0): cats 4, dogs 2
+          test 6 (by content, seed 0): cats 4, dogs 2
+          2 files skipped: cats/a.jpg (truncated), dogs/notes.txt (not an image)
         >>> mine.skipped[0]  # doctest: +SKIP
         (PosixPath('photos/cats/a.jpg'), 'truncated')
     """
-    root = Path(path).expanduser()
+    root = _check_folder(Path(path).expanduser())
+    _check_shares(validation, test)
+    check_fit(fit)
+    layout = find_files(root, _check_class_names(classes))
+    reasons, facts = inspect_images(layout.paths, root)
+    whole = [row for row, reason in enumerate(reasons) if not reason]
+    skipped = layout.skipped + [
+        (layout.paths[row], reason) for row, reason in enumerate(reasons) if reason
+    ]
+    class_names = _check_classes(root, layout, whole, classes, skipped)
+    facts = facts[whole]
+    paths = [layout.paths[row] for row in whole]
+    names = [one.relative_to(root).as_posix() for one in paths]
+    label_of = {name: label for label, name in enumerate(class_names)}
+    labels = np.array([label_of[layout.classes[row]] for row in whole])
+
+    group_of = read_groups(groups, names)
+    keys = [
+        one["content"].tobytes() if group is None else f"group {group}".encode(errors="replace")
+        for one, group in zip(facts, group_of, strict=True)
+    ]
+    pairs, some_left = near_copies(facts["thumb"], facts["width"], facts["height"])
+    given = np.array([layout.splits[row] for row in whole])
+    shares = {
+        name: share
+        for name, share in (("test", test), ("validation", validation))
+        if not np.any(given == name)
+    }
+    if shares:
+        given[given == "train"] = ""
+    division = divide(labels, keys, pairs, given, shares, seed)
+    skipped += [
+        (paths[row], f"belongs together with {names[other]}")
+        for row, other in division.left_out.items()
+    ]
+    _check_splits(root, labels, class_names, division, skipped)
+
+    grey = facts["grey"]
+    grey_range = (
+        (int(facts["low"][grey].min()), int(facts["high"][grey].max())) if any(grey) else None
+    )
+    everything = Split.from_paths(
+        paths,
+        labels,
+        class_names,
+        image_size=image_size,
+        fit=fit,
+        grey_range=grey_range,
+        file_digests=[one.tobytes() for one in facts["file"]],
+    )
+    splits = {name: everything.take(rows, name=name) for name, rows in division.rows.items()}
+    copies, near = _name_copies(paths, facts, pairs)
+    cut = _share_cut(facts["width"], facts["height"]) if fit == "crop" else np.zeros(len(paths))
+    audit = FolderAudit(
+        folder=root,
+        class_names=tuple(class_names),
+        counts={
+            name: tuple(np.bincount(split.labels, minlength=len(class_names)).tolist())
+            for name, split in splits.items()
+        },
+        split_folders={name: tuple(layout.split_folders.get(name, ())) for name in splits},
+        seed=seed,
+        skipped=tuple(skipped),
+        copies=copies,
+        near_copies=near,
+        several_classes=_in_several_classes([*copies, *near], paths, labels),
+        groups=len(set(group_of) - {None}),
+        fit=fit,
+        cut=float(cut.mean()),
+        most_cut=(paths[int(cut.argmax())], float(cut.max())) if cut.any() else None,
+        grey_range=grey_range,
+        grey_files=int(grey.sum()),
+        settled="test" not in shares or (division.settled and not some_left),
+        notes=(
+            *layout.notes,
+            *_notes(class_names, division, some_left, shares, int(facts["sixteen"].sum())),
+            *filter(None, [suggest_groups(names, class_names) if groups is None else ""]),
+            *filter(None, [what_may_change_labels(class_names)]),
+        ),
+    )
+    say(str(audit))
+    digest = f"sha256:{everything.digest}"
+    note = "; ".join(audit.what_is_wrong())
+    source = Source(root.resolve().name, str(path), digest, "unknown", note)
+    return Dataset(source.name, **splits, source=source, skipped=audit.skipped, audit=audit)
+
+
+def _check_folder(root: Path) -> Path:
+    """Check that there is such a folder."""
     if not root.exists():
         raise FileNotFoundError(
             f"There is no folder {root}; its full path would be {root.absolute()}."
@@ -80,6 +181,11 @@ def load_folder(
         raise NotADirectoryError(
             f"load_folder takes a folder that holds one folder per class. Received the file {root}."
         )
+    return root
+
+
+def _check_shares(validation: float, test: float) -> None:
+    """Check that both shares are possible, and leave something to train on."""
     for name, share in (("validation", validation), ("test", test)):
         if not 0 < share < 1:
             raise ValueError(f"{name} must be a share between 0 and 1. Received: {share}.")
@@ -88,222 +194,140 @@ def load_folder(
             "validation and test must leave images to train on: their sum must be below 1. "
             f"Received: {validation} + {test}."
         )
-    photos, skipped = _find_photos(root)
-    reasons = in_threads(lambda photo: inspect_image(photo.path), photos)
-    found = {(photo.split, photo.class_name) for photo in photos}
-    skipped += [
-        (photo.path, reason)
-        for photo, reason in zip(photos, reasons, strict=True)
-        if reason is not None
-    ]
-    photos = [photo for photo, reason in zip(photos, reasons, strict=True) if reason is None]
-    _report_skipped(root, skipped)
-    class_names = _check_classes(root, photos, found)
-
-    label_of = {name: label for label, name in enumerate(class_names)}
-    everything = Split.from_paths(
-        [photo.path for photo in photos],
-        np.array([label_of[photo.class_name] for photo in photos]),
-        class_names,
-        image_size=image_size,
-    )
-    copies = _group_copies(everything.digests())
-    rows_of = _assign_rows(
-        everything.labels, [photo.split for photo in photos], copies, validation, test, seed
-    )
-    for split, rows in rows_of.items():
-        missing = sorted(set(range(len(class_names))) - set(everything.labels[rows].tolist()))
-        if missing:
-            names = ", ".join(class_names[label] for label in missing)
-            raise ValueError(
-                f"Every split needs images of every class, and too few are left for the {split} "
-                f"split of: {names}. Add different images (3 a class at the very least), or "
-                f"give {root.name} folders train, validation and test."
-            )
-    note = _report_copies(root, everything, copies, rows_of)
-    splits = {name: everything.take(rows, name=name) for name, rows in rows_of.items()}
-    digest = f"sha256:{everything.digest}"
-    name = root.resolve().name
-    source = Source(name, str(path), digest, "unknown", note)
-    return Dataset(name, **splits, source=source, skipped=tuple(skipped))
 
 
-def _visible(folder: Path) -> list[Path]:
-    """List a folder without hidden files and what systems leave behind, in a fixed order."""
-    entries = [
-        entry
-        for entry in folder.iterdir()
-        if not entry.name.startswith(".") and entry.name.lower() not in _CLUTTER
-    ]
-    return sorted(entries, key=lambda entry: _normal(entry.name))
-
-
-def _normal(name: str) -> str:
-    """Give a name one spelling: macOS writes é as two characters, other systems as one."""
-    return unicodedata.normalize("NFC", name)
-
-
-def _find_photos(root: Path) -> tuple[list[_Photo], list[tuple[Path, str]]]:
-    """Find all files in class folders, and the stray ones beside them."""
-    folders = [entry for entry in _visible(root) if entry.is_dir()]
-    split_of = {folder: _SPLIT_NAMES.get(folder.name.lower(), "") for folder in folders}
-    # "train" is a split when it holds class folders; it may also be a class, beside bus and car.
-    trains = [folder for folder in folders if split_of[folder] == "train"]
-    if not any(entry.is_dir() for folder in trains for entry in _visible(folder)):
-        return _photos_below(root, "")
-    photos: list[_Photo] = []
-    skipped: list[tuple[Path, str]] = []
-    for entry in _visible(root):
-        if split_of.get(entry):
-            more_photos, more_skipped = _photos_below(entry, split_of[entry])
-            photos += more_photos
-            skipped += more_skipped
-        else:
-            skipped.append((entry, "lies beside the folders train, validation and test"))
-    return photos, skipped
-
-
-def _photos_below(folder: Path, split: str) -> tuple[list[_Photo], list[tuple[Path, str]]]:
-    """Find the files of one split, each below the folder of its class."""
-    photos: list[_Photo] = []
-    skipped: list[tuple[Path, str]] = []
-    entries = _visible(folder)
-    classes = [entry for entry in entries if entry.is_dir()]
-    if not classes:
+def _check_class_names(classes: Sequence[str] | None) -> Sequence[str] | None:
+    """Check that at least two classes are named, each once."""
+    if classes is not None and (
+        isinstance(classes, str) or len(set(classes)) < max(2, len(classes))
+    ):
         raise ValueError(
-            f"{folder} must hold one folder per class, with the images inside. "
-            f"Received: {len(entries)} {'file' if len(entries) == 1 else 'files'} and no folder."
+            f"classes must name two folders or more, each once. Received: {classes!r}."
         )
-    for entry in entries:
-        if entry in classes:
-            photos += [_Photo(path, _normal(entry.name), split) for path in _files_below(entry)]
-        else:
-            skipped.append((entry, "lies outside the class folders"))
-    empty = [
-        entry.name
-        for entry in classes
-        if not any(photo.path.is_relative_to(entry) for photo in photos)
-    ]
-    if empty:
-        raise ValueError(
-            f"Class folders must hold images. Received in {folder}, empty: {', '.join(empty)}."
-        )
-    return photos, skipped
+    return classes
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """List all files in a folder and the folders inside it; links to folders are not followed."""
-    files: list[Path] = []
-    for entry in _visible(folder):
-        if entry.is_dir():
-            files += [] if entry.is_symlink() else _files_below(entry)
-        else:
-            files.append(entry)
-    return files
-
-
-def _check_classes(root: Path, photos: list[_Photo], found: set[tuple[str, str]]) -> list[str]:
+def _check_classes(
+    root: Path,
+    layout: Layout,
+    whole: list[int],
+    wanted: Sequence[str] | None,
+    skipped: list[tuple[Path, str]],
+) -> list[str]:
     """Check that there are two classes, the same in every split, each with usable images."""
-    class_names = sorted({class_name for _, class_name in found})
-    if len(class_names) < 2:
+    found = set(zip(layout.splits, layout.classes, strict=True))
+    names = sorted({name for _, name in found})
+    if len(names) < 2:
         raise ValueError(
-            f"There must be at least two class folders in {root}. Received one: {class_names[0]}. "
+            f"There must be at least two class folders in {root}. Received one: {names[0]}. "
             "If that folder holds the classes, load it instead."
         )
     for split in sorted({split for split, _ in found}):
-        here = {class_name for part, class_name in found if part == split}
-        missing = sorted(set(class_names) - here)
+        here = {name for part, name in found if part == split}
+        missing = sorted(set(names) - here)
         if missing:
             raise ValueError(
                 f"Every split must have the same classes. The {split} folder of {root} lacks: "
-                f"{', '.join(missing)}; it has: {', '.join(sorted(here))}."
+                f"{first_few(missing)}; it has: {first_few(sorted(here))}."
             )
-    usable = {(photo.split, photo.class_name) for photo in photos}
-    for split, class_name in sorted(found - usable):
-        where = f"{split}/{class_name}" if split else class_name
+    usable = {(layout.splits[row], layout.classes[row]) for row in whole}
+    for split, name in sorted(found - usable):
+        where = f"{split}/{name}" if split else name
         raise ValueError(
             f"Every class needs images that can be decoded, and in {root} the folder {where} has "
-            "none. The files that were skipped are listed above."
+            f"none. Skipped: {_listed(root, skipped)}."
         )
-    return class_names
+    return names if wanted is None else [class_name(name) for name in wanted]
 
 
-def _group_copies(digests: list[bytes]) -> np.ndarray:
-    """Number the files so that exact copies have the same number."""
-    number: dict[bytes, int] = {}
-    return np.array([number.setdefault(digest, len(number)) for digest in digests])
-
-
-def _assign_rows(
+def _check_splits(
+    root: Path,
     labels: np.ndarray,
-    split_of: list[str],
-    copies: np.ndarray,
-    validation: float,
-    test: float,
-    seed: int,
-) -> dict[str, np.ndarray]:
-    """Give each row to a split: by its folder, or by carving what has no folder from train."""
-    folders = np.array(split_of)
-    rows_of = {
-        "train": np.flatnonzero((folders == "train") | (folders == "")),
-        "validation": np.flatnonzero(folders == "validation"),
-        "test": np.flatnonzero(folders == "test"),
-    }
-    total = len(rows_of["train"])
-    classes = len(np.unique(labels))
-    for name, share in (("test", test), ("validation", validation)):
-        if len(rows_of[name]):
-            continue
-        train = rows_of["train"]
-        size = min(max(round(share * total), classes), len(train))
-        kept, carved = carve_rows(labels[train], size, seed, copies[train])
-        rows_of["train"], rows_of[name] = train[kept], train[carved]
-    return rows_of
+    class_names: list[str],
+    division: Division,
+    skipped: list[tuple[Path, str]],
+) -> None:
+    """Check that every split has images of every class."""
+    for split, rows in division.rows.items():
+        missing = np.setdiff1d(np.arange(len(class_names)), labels[rows])
+        if len(missing):
+            left_out = f" Left out: {_listed(root, skipped)}." if division.left_out else ""
+            raise ValueError(
+                "Every split needs images of every class, and too few are left for the "
+                f"{split} split of: {first_few(class_names[label] for label in missing)}. Add "
+                "different images (3 a class at the very least, no copies, and from 3 groups where "
+                f"there are any), or give {root.name} folders train, validation and test.{left_out}"
+            )
 
 
-def _report_skipped(root: Path, skipped: list[tuple[Path, str]]) -> None:
-    """Print which files were left out, the first few by name."""
-    if not skipped:
-        return
-    named = ", ".join(f"{path.relative_to(root)} ({reason})" for path, reason in skipped[:8])
-    more = f", and {len(skipped) - 8} more: see .skipped" if len(skipped) > 8 else ""
-    files = "file" if len(skipped) == 1 else "files"
-    print(f"{root.name}: {len(skipped)} {files} skipped: {named}{more}.")
+def _listed(root: Path, skipped: list[tuple[Path, str]]) -> str:
+    """Name the first files that were left out, with the reasons."""
+    return first_few(f"{path.relative_to(root)} ({reason})" for path, reason in skipped)
 
 
-def _report_copies(
-    root: Path, everything: Split, copies: np.ndarray, rows_of: dict[str, np.ndarray]
-) -> str:
-    """Print which images lie in two splits or in two classes, and return the same as a note."""
-    splits_with: dict[int, set[str]] = defaultdict(set)
-    rows_with: dict[int, list[int]] = defaultdict(list)
-    for name, rows in rows_of.items():
-        for row in rows.tolist():
-            splits_with[copies[row]].add(name)
-            rows_with[copies[row]].append(row)
-    paths = everything.paths or ()
+def _name_copies(
+    paths: list[Path], facts: np.ndarray, pairs: np.ndarray
+) -> tuple[tuple[tuple[Path, ...], ...], tuple[tuple[Path, ...], ...]]:
+    """Name the files that hold the same picture, and those that hold nearly the same."""
+    same = defaultdict(list)
+    for row, content in enumerate(facts["content"]):
+        same[content.tobytes()].append(row)
+    first = {row: rows[0] for rows in same.values() for row in rows}
+    alike: dict[int, set[int]] = {}
+    for one, other in pairs.tolist():
+        one, other = first[one], first[other]
+        joined = alike.get(one, {one}) | alike.get(other, {other})
+        alike.update(dict.fromkeys(joined, joined))
+    groups = sorted({tuple(sorted(group)) for group in alike.values() if len(group) > 1})
 
-    def name_first(groups: list[int]) -> str:
-        """Name the copies of the first such image."""
-        return " = ".join(str(paths[row].relative_to(root)) for row in rows_with[groups[0]])
+    def named(some: Iterable[Sequence[int]]) -> tuple[tuple[Path, ...], ...]:
+        """Replace rows by the files' names."""
+        return tuple(tuple(paths[row] for row in rows) for rows in some if len(rows) > 1)
 
+    return named(same.values()), named(groups)
+
+
+def _in_several_classes(
+    groups: list[tuple[Path, ...]], paths: list[Path], labels: np.ndarray
+) -> tuple[tuple[Path, ...], ...]:
+    """Return the groups whose files lie in more than one class."""
+    label_of = dict(zip(paths, labels.tolist(), strict=True))
+    return tuple(group for group in groups if len({label_of[path] for path in group}) > 1)
+
+
+def _share_cut(widths: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    """Return the share of each picture that lies outside the square in its middle."""
+    return 1 - np.minimum(widths, heights) / np.maximum(widths, heights)
+
+
+def _notes(
+    class_names: list[str],
+    division: Division,
+    some_left: bool,
+    shares: dict[str, float],
+    sixteen: int,
+) -> list[str]:
+    """Say what the splits can't promise, and what reading loses."""
     notes = []
-    leaked = [group for group, names in splits_with.items() if len(names) > 1]
-    if leaked:
+    moves = "so test pictures may be trained on once the folder has grown"
+    if division.too_small and "test" in shares:
+        small = first_few(class_names[label] for label in sorted(division.too_small))
+        notes.append(f"too few images, or groups, to carve {small} by content alone, {moves}")
+    if not division.by_any and "test" in shares:
         notes.append(
-            f"{_images_lie(leaked)} in more than one split, which flatters the result: "
-            f"{name_first(leaked)}"
+            f"more than a fifth of the pictures are near-copies, {moves}; groups= says what belongs "
+            "together for good"
         )
-    torn = [
-        group for group, rows in rows_with.items() if len(set(everything.labels[rows].tolist())) > 1
-    ]
-    if torn:
-        notes.append(f"{_images_lie(torn)} in more than one class: {name_first(torn)}")
-    for note in notes:
-        print(f"{root.name}: {note}.")
-    return "; ".join(notes)
-
-
-def _images_lie(groups: list[int]) -> str:
-    """Write how many images the rest of a sentence is about."""
-    return "1 image lies" if len(groups) == 1 else f"{len(groups)} images lie"
+    if division.crowded:
+        notes.append(
+            f"{count(division.crowded, 'picture')} look so much alike that they were not kept "
+            "together: if they are frames of a film or of one thing, pass groups=, or the result "
+            "may be too good"
+        )
+    if some_left:
+        notes.append("many pictures look alike, and not all of them were compared for near-copies")
+    if sixteen:
+        notes.append(
+            f"{count(sixteen, 'file')} in colours of 16 bits, of which the upper 8 are read"
+        )
+    return notes

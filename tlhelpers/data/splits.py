@@ -3,7 +3,6 @@
 import hashlib
 import operator
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,10 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from tlhelpers.data.images import read_image, resize_image
+from tlhelpers.data.images import check_fit, digest_image, read_and_digest, resize_image
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+    from tlhelpers.data.audit import FolderAudit
 
 
 def carve_rows(
@@ -108,9 +109,6 @@ def _shares(counts: np.ndarray, size: int) -> np.ndarray:
     return shares
 
 
-# A file that changed less than this before it was read is read again the next time.
-SETTLED_NANOSECONDS = 2_000_000_000
-
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -138,19 +136,11 @@ class Source:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class _Digest:
-    """SHA-256 of an image, and its file's size and times of change when it was taken."""
-
-    sha256: bytes
-    stamp: tuple[int, int, int] | None = None
-
-
 class Split:
     """Labelled images of one split, as arrays or as files that are decoded on demand.
 
-    Build one with :meth:`from_arrays` or :meth:`from_paths`. Arrays and labels are
-    read-only, so digests and cached images can't fall out of step with them.
+    Build one with :meth:`from_arrays` or :meth:`from_paths`. A split doesn't change: arrays and
+    labels are read-only, and a file that has changed since it was first read is refused.
 
     Attributes:
         name: "train", "validation" or "test".
@@ -160,6 +150,8 @@ class Split:
         conditions: Facts known about each image (a drawn pose, a true label), each an
             array of length n; ``{}`` when nothing is known.
         paths: The image files, or None for images held as arrays.
+        fit: How files become square, as for :func:`tlhelpers.read_image`.
+        grey_range: Values of grey beyond 8 bits that become 0 and 255, or None for 0 and 65,535.
     """
 
     def __init__(
@@ -172,6 +164,9 @@ class Split:
         *,
         pixels: np.ndarray | None = None,
         paths: Sequence[Path] | None = None,
+        fit: str = "crop",
+        grey_range: tuple[int, int] | None = None,
+        file_digests: Sequence[bytes | None] | None = None,
     ) -> None:
         """Check and hold the parts; :meth:`from_arrays` and :meth:`from_paths` call this."""
         self.name = name
@@ -181,8 +176,12 @@ class Split:
         self._pixels = None if pixels is None else _read_only(pixels)
         self.labels = _checked_labels(labels, len(self.class_names), self._count())
         self.conditions = _checked_conditions(conditions or {}, len(self))
+        check_fit(fit)
+        self.fit = fit
+        self.grey_range = grey_range
+        self._file_digests = list(file_digests or [None] * len(self))
         self._images: np.ndarray | None = None
-        self._digests: list[_Digest] | None = None
+        self._digests: list[bytes] | None = None
 
     @classmethod
     def from_arrays(
@@ -242,6 +241,9 @@ class Split:
         image_size: int,
         name: str = "train",
         conditions: Mapping[str, np.ndarray] | None = None,
+        fit: str = "crop",
+        grey_range: tuple[int, int] | None = None,
+        file_digests: Sequence[bytes] | None = None,
     ) -> "Split":
         """Make a split of image files, which are decoded when they are asked for.
 
@@ -252,6 +254,10 @@ class Split:
             image_size: Size in pixels to give the images in.
             name: "train", "validation" or "test". Defaults to "train".
             conditions: Facts about each image. Defaults to none.
+            fit: How files become square: "crop", "pad" or "stretch". Defaults to "crop".
+            grey_range: Values of grey beyond 8 bits that become 0 and 255. Defaults to 0 and
+                65,535.
+            file_digests: SHA-256 of each file, where known. Defaults to what is first read.
 
         Returns:
             The split.
@@ -264,8 +270,17 @@ class Split:
             >>> Split.from_paths(["a.jpg"], np.array([0]), ["cat"], image_size=64)
             Split('train', 1 image of 64 px, 1 class)
         """
-        files = [Path(path) for path in paths]
-        return cls(name, labels, class_names, image_size, conditions, paths=files)
+        return cls(
+            name,
+            labels,
+            class_names,
+            image_size,
+            conditions,
+            paths=[Path(path) for path in paths],
+            fit=fit,
+            grey_range=grey_range,
+            file_digests=file_digests,
+        )
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -292,7 +307,8 @@ class Split:
 
         Raises:
             IndexError: If a row does not exist.
-            ValueError: If a file can't be decoded; the message names it.
+            FileNotFoundError: If a file is gone; the message names it.
+            ValueError: If a file can't be decoded or has changed; the message names it.
         """
         picked = self._rows(rows)
         size = self.image_size if image_size is None else _positive("image_size", image_size)
@@ -307,7 +323,11 @@ class Split:
             """Decode or resize one image into its place."""
             row = picked[place]
             if self.paths is not None:
-                result[place] = read_image(self.paths[row], size)
+                image, digest = read_and_digest(
+                    self.paths[row], size, fit=self.fit, grey_range=self.grey_range
+                )
+                self._check_file(row, digest)
+                result[place] = image
             elif self._pixels is not None:
                 result[place] = resize_image(self._pixels[row], size)
 
@@ -355,16 +375,37 @@ class Split:
         return rows.batch(_positive("batch_size", batch_size)).map(batch).prefetch(2)
 
     def digests(self) -> list[bytes]:
-        """Return one SHA-256 per image: of the file's bytes, or of the pixels held.
+        """Return one SHA-256 per image, computed once: of its file's bytes, or of the pixels held.
 
-        They are computed once; a file that has changed since is digested again.
+        Where files are not read in the usual way, their digests are hashed with how they are.
         """
-        if self.paths is not None:
-            digested: Sequence[_Digest | None] = self._digests or [None] * len(self)
-            self._digests = in_threads(_file_digest, list(zip(self.paths, digested, strict=True)))
-        elif self._digests is None and self._pixels is not None:
-            self._digests = [_Digest(hashlib.sha256(image).digest()) for image in self._pixels]
-        return [known.sha256 for known in self._digests or []]
+        if self._digests is None and self._pixels is not None:
+            self._digests = [hashlib.sha256(image).digest() for image in self._pixels]
+        elif self._digests is None:
+            in_threads(self._digest_file, range(len(self)))
+            how = "" if self.fit == "crop" else self.fit
+            how += "" if self.grey_range is None else f" {self.grey_range}"
+            self._digests = [
+                hashlib.sha256(one + how.encode()).digest() if how else one
+                for one in self._file_digests
+                if one is not None
+            ]
+        return self._digests
+
+    def _digest_file(self, row: int) -> None:
+        """Digest a file that has not been read yet."""
+        if self.paths is not None and self._file_digests[row] is None:
+            self._check_file(row, digest_image(self.paths[row]))
+
+    def _check_file(self, row: int, digest: bytes) -> None:
+        """Keep the digest of a file that is read for the first time; refuse one that has changed."""
+        if self._file_digests[row] is None:
+            self._file_digests[row] = digest
+        elif self._file_digests[row] != digest:
+            raise ValueError(
+                "Image files must stay as they were when they were loaded. Received other content "
+                f"in {self.paths and self.paths[row]}. Load the data set again."
+            )
 
     @property
     def digest(self) -> str:
@@ -394,6 +435,9 @@ class Split:
             {key: values[picked] for key, values in self.conditions.items()},
             pixels=None if self._pixels is None else self._pixels[picked],
             paths=None if self.paths is None else [self.paths[row] for row in picked],
+            fit=self.fit,
+            grey_range=self.grey_range,
+            file_digests=[self._file_digests[row] for row in picked],
         )
         if self._images is not None and self._images is not self._pixels:
             part._images = _read_only(self._images[picked])
@@ -411,6 +455,9 @@ class Split:
             self.conditions,
             pixels=self._pixels,
             paths=self.paths,
+            fit=self.fit,
+            grey_range=self.grey_range,
+            file_digests=self._file_digests,
         )
         copy._digests = self._digests
         if image_size == self.image_size:
@@ -452,6 +499,7 @@ class Dataset:
         test: Images to judge by, once.
         source: Origin, digest and licence.
         skipped: Files that were left out, each with the reason. Defaults to none.
+        audit: What :func:`tlhelpers.load_folder` understood of a folder. Defaults to None.
 
     Raises:
         ValueError: If the splits differ in classes or image size.
@@ -463,6 +511,7 @@ class Dataset:
     test: Split
     source: Source
     skipped: tuple[tuple[Path, str], ...] = ()
+    audit: "FolderAudit | None" = None
 
     def __post_init__(self) -> None:
         """Check that the splits agree."""
@@ -573,19 +622,6 @@ def in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> 
         return [function(item) for item in items]
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(function, items))
-
-
-def _file_digest(item: tuple[Path, _Digest | None]) -> _Digest:
-    """Digest a file, unless it was digested before and has not changed."""
-    path, known = item
-    facts = path.stat()
-    stamp = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
-    if known is not None and known.stamp == stamp:
-        return known
-    # Within one tick of the file system's clock a file can change and keep its stamp.
-    settled = time.time_ns() - max(stamp[1:]) > SETTLED_NANOSECONDS
-    with path.open("rb") as file:
-        return _Digest(hashlib.file_digest(file, "sha256").digest(), stamp if settled else None)
 
 
 def _checked_labels(labels: Any, num_classes: int, count: int) -> np.ndarray:

@@ -1,0 +1,119 @@
+"""What belongs together in a folder: pictures of one patient, one day, one tree."""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+Groups = Mapping[str, str] | str | Path
+"""A group for each file, the path of a CSV file that says so, or a pattern of the files' names."""
+
+NUMBERED = r"([^/]*\d[^/]*)[ _-][^/]*$"
+"""A name with a number in it, before its last space, hyphen or underline: ``patient03_2.png``."""
+
+INSIDE = r"/([^/]+)/[^/]+$"
+"""A folder inside the folder of the class: ``cats/tom/2.png``."""
+
+
+def read_groups(groups: Groups | None, names: Sequence[str]) -> list[str | None]:
+    """Find the group of each file.
+
+    Args:
+        groups: As for :func:`tlhelpers.load_folder`; None for no groups.
+        names: Path of each file below the folder, with slashes.
+
+    Returns:
+        The group of each file, or None for a file by itself.
+
+    Raises:
+        FileNotFoundError: If there is no such CSV file.
+        ValueError: If the pattern or the CSV file can't be read, or no file has a group.
+
+    Example:
+        >>> read_groups(r"(p[0-9]+)_", ["cats/p1_a.png", "cats/p1_b.png", "dogs/x.png"])
+        ['p1', 'p1', None]
+    """
+    if groups is None:
+        return [None] * len(names)
+    if isinstance(groups, str) and not groups.lower().endswith(".csv"):
+        found = _by_pattern(groups, names)
+    else:
+        table = groups if isinstance(groups, Mapping) else _read_csv(Path(groups).expanduser())
+        # Empty cells, also pandas' NaN, are no group.
+        table = {
+            Path(key).as_posix(): str(value)
+            for key, value in table.items()
+            if value is not None and value == value and str(value).strip()
+        }
+        found = [table.get(name, table.get(name.rpartition("/")[2])) for name in names]
+    if names and not any(found):
+        raise ValueError(
+            "groups must give a group to some files of the folder: a mapping or a CSV file by name "
+            "or by path below the folder, a pattern by what its parentheses find there. "
+            f"Received: {groups!r}, and files such as {names[0]}."
+        )
+    return found
+
+
+def suggest_groups(names: Sequence[str], class_names: Sequence[str]) -> str:
+    """Say so where file names look as if several pictures showed the same.
+
+    Args:
+        names: Path of each file below the folder, with slashes.
+        class_names: Names of the classes.
+
+    Returns:
+        A sentence with the pattern to pass as ``groups``, or "".
+
+    Example:
+        >>> names = [f"ill/patient{i // 4:02}_{i % 4}.png" for i in range(40)]
+        >>> suggest_groups(names, ["ill"]).split(":")[0]
+        'file names suggest 10 groups (patient00, patient01, …)'
+    """
+    for pattern, what in ((INSIDE, "folders inside"), (NUMBERED, "file names")):
+        counts = Counter(_by_pattern(pattern, names))
+        counts.pop(None, None)
+        for name in class_names:
+            counts.pop(name, None)
+        several = [group for group, count in counts.items() if group and count > 1]
+        shared = sum(counts[group] for group in several)
+        if len(several) > max(2, len(class_names)) and shared > len(names) / 2:
+            some = ", ".join(several[:2])
+            return (
+                f"{what} suggest {len(several):,} groups ({some}, …): if those show the same "
+                f'thing, pass groups=r"{pattern}", or the result may be too good'
+            )
+    return ""
+
+
+def _by_pattern(pattern: str, names: Sequence[str]) -> list[str | None]:
+    """Return what a pattern finds in each name: its parentheses, or all of it."""
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(
+            f"groups must be a regular expression, a mapping or a CSV file. Received: {pattern!r} "
+            f"({error})."
+        ) from None
+    found = [compiled.search(name) for name in names]
+    return [one and (one[1] if compiled.groups else one[0]) for one in found]
+
+
+def _read_csv(path: Path) -> dict[str, str]:
+    """Read a table whose first column names files and whose second says the group."""
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no CSV file of groups {path}.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        first = text.partition("\n")[0]
+        delimiter = max(",;\t", key=first.count)
+        rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(row)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} can't be read as a CSV file in UTF-8: {error}.") from None
+    if not rows or min(len(row) for row in rows) < 2:
+        raise ValueError(
+            f"{path} must have two columns, a file and its group. Received: "
+            f"{', '.join(rows[0]) if rows else 'nothing'}."
+        )
+    return {row[0].strip(): row[1].strip() for row in rows}

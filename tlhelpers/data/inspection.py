@@ -1,0 +1,182 @@
+"""What a folder's files hold: each is decoded once to look at it, and remembered by its digest."""
+
+import contextlib
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import PIL
+from PIL import Image
+
+from tlhelpers.data.images import UnreadableImageError, decoded, file_content
+from tlhelpers.runtime import cache_folder, usable_cores, write_atomically
+
+THUMB = 32
+"""Height and width of the thumbnails by which copies are found (pixels)."""
+
+FACTS = np.dtype(
+    [
+        ("file", "u1", 32),  # SHA-256 of the file
+        ("content", "u1", 32),  # SHA-256 of the pixels, whatever they were wrapped in
+        ("width", "<i4"),
+        ("height", "<i4"),
+        ("grey", "?"),  # whether it is grey of more than 8 bits, with values from low to high
+        ("low", "<i8"),
+        ("high", "<i8"),
+        ("sixteen", "?"),  # whether it is in colours of 16 bits, of which Pillow keeps 8
+        ("thumb", "u1", (THUMB, THUMB, 3)),
+    ]
+)
+"""What is known of an image file."""
+
+_Found = TypeVar("_Found")
+
+_SECONDS_BETWEEN_SAVES = 30.0
+_SECONDS_BETWEEN_LINES = 20.0
+
+
+def inspect_image(
+    path: Path, known: Mapping[bytes, np.ndarray] | None = None
+) -> tuple[str, np.ndarray]:
+    """Decode a file to the end, unless a file of the same digest was decoded before.
+
+    Args:
+        path: The file.
+        known: Facts by the digest of the file. Defaults to none.
+
+    Returns:
+        ``(reason, facts)``: why it can't be used, in a few words, or ``""`` for a whole image; and
+        one element of the dtype :data:`FACTS`.
+
+    Example:
+        >>> inspect_image(Path(__file__))[0]
+        'not an image'
+    """
+    facts = np.zeros((), FACTS)
+    try:
+        with file_content(path) as content:
+            digest = hashlib.sha256(content).digest()
+            if known and digest in known:
+                return "", known[digest]
+            facts["file"] = np.frombuffer(digest, np.uint8)
+            # JPEG's reduced decoding still reads the whole file.
+            with decoded(content, 2 * THUMB) as image:
+                _describe(image, facts)
+    except FileNotFoundError:
+        return "missing file", facts
+    except UnreadableImageError as error:
+        return str(error), facts
+    return "", facts
+
+
+def _describe(image: Image.Image, facts: np.ndarray) -> None:
+    """Fill in what a decoded image tells."""
+    facts["width"], facts["height"] = image.size
+    facts["sixteen"] = image.info.get("sixteen", False)
+    if image.mode == "F":
+        raise UnreadableImageError(
+            "floating-point pixels have no fixed range; save it with 8 or 16 bits"
+        )
+    if image.mode.startswith("I"):
+        grey = np.asarray(image, np.int64)
+        facts["grey"], facts["low"], facts["high"] = True, grey.min(), grey.max()
+        scaled = (grey - grey.min()) / max(int(grey.max() - grey.min()), 1)
+        content, image = grey, Image.fromarray(np.uint8(255 * scaled))
+    else:
+        image = image.convert("RGBA")
+        content = np.asarray(image)
+    digest = hashlib.sha256(f"{content.shape}{content.dtype}".encode())
+    digest.update(np.ascontiguousarray(content).data)
+    facts["content"] = np.frombuffer(digest.digest(), np.uint8)
+    small = image.resize((THUMB, THUMB), Image.Resampling.BOX).convert("RGB")
+    facts["thumb"] = np.asarray(small)
+
+
+def inspect_images(paths: Sequence[Path], folder: Path) -> tuple[list[str], np.ndarray]:
+    """Look at the files of a folder, with progress where it takes long.
+
+    What is found is kept in the cache, for this version of Pillow, so that the next time files are
+    only digested; also when it was interrupted.
+
+    Args:
+        paths: The files.
+        folder: The folder they lie in, which names what is kept.
+
+    Returns:
+        ``(reasons, facts)`` of each file, as :func:`inspect_image` gives them.
+    """
+    place = _place(folder)
+    known = _remembered(place)
+    reasons: list[str] = []
+    facts = np.zeros(len(paths), FACTS)
+    saved = time.monotonic()
+    pool = ThreadPoolExecutor(max(1, min(usable_cores(), len(paths))))
+    try:
+        found = pool.map(lambda path: inspect_image(path, known), paths)
+        for reason, one in _with_progress(found, len(paths), folder.name):
+            facts[len(reasons)] = one
+            reasons.append(reason)
+            if time.monotonic() - saved > _SECONDS_BETWEEN_SAVES:
+                _remember(place, reasons, facts, known)
+                saved = time.monotonic()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        _remember(place, reasons, facts, known)
+    return reasons, facts
+
+
+def _place(folder: Path) -> Path | None:
+    """Name the file that keeps a folder's facts, or None where there is no cache to write to."""
+    name = hashlib.sha256(f"1 {PIL.__version__} {folder.resolve()}".encode(errors="replace"))
+    try:
+        return cache_folder() / "pictures" / name.hexdigest()[:24]
+    except OSError:
+        return None
+
+
+def _remembered(place: Path | None) -> dict[bytes, np.ndarray]:
+    """Read what is known by the digest of each file; what is damaged counts as nothing."""
+    try:
+        stored = b"" if place is None else place.read_bytes()
+    except OSError:
+        return {}
+    if hashlib.sha256(stored[32:]).digest() != stored[:32]:
+        return {}
+    return {one["file"].tobytes(): one for one in np.frombuffer(stored[32:], FACTS)}
+
+
+def _remember(
+    place: Path | None, reasons: list[str], facts: np.ndarray, known: Mapping[bytes, np.ndarray]
+) -> None:
+    """Keep what is known of whole images; where it can't be written, go on without."""
+    whole = {
+        one["file"].tobytes(): one for why, one in zip(reasons, facts, strict=False) if not why
+    }
+    if len(reasons) < len(facts):
+        whole = {**known, **whole}
+    if place is None or whole.keys() == known.keys():
+        return
+    stored = b"".join(one.tobytes() for one in whole.values())
+    with contextlib.suppress(OSError):
+        write_atomically(place, hashlib.sha256(stored).digest() + stored)
+
+
+def _with_progress(found: Iterator[_Found], total: int, what: str) -> Iterator[_Found]:
+    """Show a bar where somebody watches it, else print a line now and then."""
+    if sys.stderr.isatty() or "ipykernel" in sys.modules:
+        from tqdm import tqdm
+
+        yield from tqdm(found, total=total, unit=" files", desc=f"looking at {what}", delay=2)
+        return
+    said = time.monotonic()
+    for count, one in enumerate(found, start=1):
+        yield one
+        if time.monotonic() - said > _SECONDS_BETWEEN_LINES and not os.environ.get("TQDM_DISABLE"):
+            print(f"{what}: {count:,} of {total:,} files looked at", file=sys.stderr, flush=True)
+            said = time.monotonic()
