@@ -1,10 +1,15 @@
 """Augmented views: what they may change, and that the same seed draws the same view."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 from toys import random_images, random_split, small_backbone
 
-from tlhelpers.data.augmentation import Augmentation, AugmentedViews
+from tlhelpers.data import images as images_module
+from tlhelpers.data.augmentation import Augmentation, AugmentedViews, what_may_change_labels
+from tlhelpers.data.splits import Split
 from tlhelpers.transfer.features import extract_features
 
 NOTHING = Augmentation(flip=False, rotate=0, zoom=0, shift=0, brightness=0)
@@ -145,6 +150,67 @@ def test_features_of_views_are_cached(tmp_path, monkeypatch):
 def test_impossible_amounts(amounts):
     with pytest.raises(ValueError, match=r"between 0 and 1. Received"):
         Augmentation(**amounts)
+
+
+@pytest.mark.parametrize(
+    ("classes", "off"),
+    [
+        (["left hand", "right hand"], "flip=False, shift=0"),
+        (["turnLeft", "turnRight", "straight"], "flip=False, shift=0"),
+        ([str(digit) for digit in range(10)], "flip=False"),
+        (["a", "b"], "flip=False"),
+        (["two", "five"], "flip=False"),
+        (["red_car", "blue_car"], "brightness=0"),
+        (["day", "night"], "brightness=0"),
+        (["small dog", "LARGE DOG"], "zoom=0"),
+        (["upright", "tilted"], "rotate=0"),
+        (["top shelf", "bottom shelf"], "shift=0"),
+    ],
+)
+def test_classes_that_a_change_may_exchange(classes, off):
+    sentence = what_may_change_labels(classes)
+    assert f"by the names {classes[0]}, {classes[1]}" in sentence
+    assert f"pass augmentation=Augmentation({off})" in sentence
+    assert what_may_change_labels(classes, eval(f"Augmentation({off})")) == ""
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ["cat", "dog"],
+        ["orange", "apple", "banana"],
+        ["left", "other"],
+        ["leftover", "bright idea"],
+        [],
+    ],
+)
+def test_names_that_tell_nothing(classes):
+    assert what_may_change_labels(classes) == ""
+
+
+def test_views_warn_of_the_labels_they_may_change():
+    images = random_split(4)
+    split = type(images).from_arrays(images.images, images.labels, ["left", "right"])
+    with pytest.warns(UserWarning, match=r"names left, right.*Augmentation\(flip=False, shift=0\)"):
+        AugmentedViews(split, 2)
+    AugmentedViews(split, 2, Augmentation(flip=False, shift=0))
+
+
+def test_views_of_files_look_at_no_file_twice(tmp_path, monkeypatch):
+    paths = []
+    for number, image in enumerate(random_images(6)):
+        paths.append(tmp_path / f"{number}.png")
+        Image.fromarray(image).save(paths[-1])
+    split = Split.from_paths(paths, np.arange(6) % 2, ["cat", "dog"], image_size=32)
+    views = AugmentedViews(split, 2)
+    digests = views.digests()
+    read = []
+    real = images_module.file_content
+    monkeypatch.setattr(images_module, "file_content", lambda path: read.append(path) or real(path))
+    monkeypatch.setattr(Path, "stat", lambda *_, **__: pytest.fail("looked at all files again"))
+    views.load([1, 8], 32)
+    assert sorted(read) == [paths[1], paths[2]]
+    assert views.digests() == digests
 
 
 def test_no_views():

@@ -92,13 +92,69 @@ class TestSplit:
         assert len(different) == 6
         assert Split.from_arrays(make_images(), held.labels, NAMES).digest == held.digest
 
-    def test_a_changed_file_is_digested_again(self, filed):
+    def test_a_changed_file_is_refused(self, filed):
         before = filed.digests()
+        content = filed.paths[4].read_bytes()
         Image.new("RGB", (24, 24), "red").save(filed.paths[4])
-        after = filed.digests()
-        assert [old == new for old, new in zip(before, after, strict=True)] == [
-            row != 4 for row in range(12)
+        for split in (filed, filed.take([4]), filed.resized(8)):
+            with pytest.raises(
+                ValueError, match=r"other content in .*4.png. Load the data set again"
+            ):
+                split.load()
+            assert filed.load([3, 5]).shape == (2, 16, 16, 3)
+        filed.paths[4].write_bytes(content)
+        assert filed.load().shape == (12, 16, 16, 3)
+        assert filed.digests() == before
+
+    def test_a_file_changed_between_two_readings_is_refused(self, filed):
+        filed.load([4])
+        Image.new("RGB", (24, 24), "red").save(filed.paths[4])
+        with pytest.raises(ValueError, match=r"4.png. Load the data set again"):
+            filed.load([4])
+        with pytest.raises(ValueError, match=r"4.png. Load the data set again"):
+            Split.from_paths(
+                filed.paths,
+                filed.labels,
+                NAMES,
+                image_size=8,
+                file_digests=filed._file_digests[:4] + [bytes(32)] * 8,
+            ).load()
+
+    def test_a_file_that_is_gone(self, filed):
+        filed.digests()
+        filed.paths[4].unlink()
+        with pytest.raises(FileNotFoundError, match=r"no image file .*4.png"):
+            filed.load()
+
+    def test_digests_tell_how_files_are_read(self, filed):
+        def read(**how):
+            return Split.from_paths(filed.paths, filed.labels, NAMES, image_size=16, **how)
+
+        ways = [
+            {},
+            {"fit": "pad"},
+            {"fit": "stretch"},
+            {"grey_range": (0, 4095)},
+            {"grey_range": (0, 255)},
         ]
+        digests = {read(**how).digests()[0] for how in ways}
+        assert len(digests) == 5
+        assert filed.digests()[0] in digests
+        for split in (
+            read(fit="pad").take([1, 2]).resized(8),
+            read(fit="pad").resized(8).take([1, 2]),
+        ):
+            assert split.fit == "pad"
+            assert split.digests() == read(fit="pad").digests()[1:3]
+        with pytest.raises(ValueError, match="fit must be one of"):
+            read(fit="zoom")
+
+    def test_files_are_digested_once(self, filed, monkeypatch):
+        filed.digests()
+        monkeypatch.setattr("tlhelpers.data.splits.digest_image", lambda _: pytest.fail("again"))
+        monkeypatch.setattr("pathlib.Path.stat", lambda *_, **__: pytest.fail("stat"))
+        filed.take([1, 2]).digests()
+        filed.digests()
 
     def test_images_cannot_be_changed(self, held):
         for array in (held.images, held.labels):

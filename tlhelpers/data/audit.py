@@ -1,6 +1,5 @@
 """What was understood of a folder, as a page to read and an object to use."""
 
-import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -69,8 +68,8 @@ class FolderAudit:
         if self.most_cut:
             path, share = self.most_cut
             lines.append(
-                f"cropped to a square: {self.cut:.0%} of the pixels are cut off on average, "
-                f"{share:.0%} of {self.shown(path)}"
+                f"cropped to a square: {self.cut:.0%} of the pixels are cut off on average, at most "
+                f"{share:.0%} ({self.shown(path)})"
                 + ('; fit="pad" keeps all' if self.cut > 0.3 else "")
             )
         if self.grey_range:
@@ -138,9 +137,3 @@ def printable(name: str) -> str:
         one.encode("unicode_escape").decode() if unicodedata.category(one) in control else one
         for one in name
     )
-
-
-def say(text: str) -> None:
-    """Print a text, with escapes for what the terminal has no characters for."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding))

@@ -59,7 +59,7 @@ def divide(
     once in test is never in train**. It may be in validation later.
 
     That can't be kept in three cases, which ``settled`` tells. A class for which the draw is bad
-    (test has half more than its share, or train a third less, which small classes meet) is divided
+    (test has half more than its share, or train is off by a third, as in small classes) is divided
     in the order of the places, exactly by the shares. Where more than a fifth of the pictures are
     near-copies, all are, and a group has the place of one of its keys: else test would get nearly
     all of them. And pictures that all look alike are not kept together.
@@ -173,16 +173,14 @@ def _carve(
         for label, total in totals.items()
         if not by_place
         or ("test" in shares and counts["test"][label] > 1.5 * shares["test"] * total + 1)
-        or counts["train"][label] < 2 / 3 * (1 - sum(shares.values())) * total
+        or abs(counts["train"][label] / total / (1 - sum(shares.values())) - 1) > 1 / 3
     }
     for group in {group for label in by_order for group in of_class[label]}:
         counts[side[group]].subtract(classes_of[group])
         counts["train"].update(classes_of[group])
         side[group] = "train"
 
-    def fill(
-        name: str, source: str, labels: Iterable[int], at_least_one: bool = False
-    ) -> set[int]:
+    def fill(name: str, source: str, labels: Iterable[int], at_least_one: bool = False) -> set[int]:
         """Move groups in their order from one split to another that has too few of a class."""
         moved: set[int] = set()
         if name not in counts or source not in counts:

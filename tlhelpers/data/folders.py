@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlhelpers.data.audit import FolderAudit, count, first_few, say
+from tlhelpers.data.audit import FolderAudit, count, first_few
 from tlhelpers.data.augmentation import what_may_change_labels
 from tlhelpers.data.content_split import Division, divide
 from tlhelpers.data.copies import near_copies
@@ -15,6 +15,7 @@ from tlhelpers.data.images import check_fit
 from tlhelpers.data.inspection import inspect_images
 from tlhelpers.data.layout import Layout, class_name, find_files
 from tlhelpers.data.splits import Dataset, Source, Split
+from tlhelpers.runtime import say
 
 
 def load_folder(

@@ -76,7 +76,7 @@ def suggest_groups(names: Sequence[str], class_names: Sequence[str]) -> str:
         counts.pop(None, None)
         for name in class_names:
             counts.pop(name, None)
-        several = [group for group, count in counts.items() if group and count > 1]
+        several = sorted(group for group, count in counts.items() if group and count > 1)
         shared = sum(counts[group] for group in several)
         if len(several) > max(2, len(class_names)) and shared > len(names) / 2:
             some = ", ".join(several[:2])

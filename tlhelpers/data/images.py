@@ -250,9 +250,7 @@ def decoded(content: bytes, enough: int) -> Iterator[Image.Image]:
     except _UNREADABLE as error:
         if isinstance(error, UnreadableImageError):
             raise
-        heic = content[4:11] in (b"ftyphei", b"ftyphev", b"ftypmif")
-        reason = "a HEIC photograph; export it as JPEG" if heic else _reason(error)
-        raise UnreadableImageError(reason) from error
+        raise UnreadableImageError(_reason(error)) from error
 
 
 def pixel_limit() -> int:
@@ -310,8 +308,8 @@ def _check_head(head: bytes) -> None:
     """Refuse what can't be an image by its first bytes."""
     if not head:
         raise UnreadableImageError("empty file")
-    if not _formats(head) and head[4:8] != b"ftyp":
-        raise UnreadableImageError("not an image")
+    if not _formats(head):
+        raise _unknown(head)
 
 
 def _formats(head: bytes) -> list[str]:
@@ -339,7 +337,13 @@ def _open(content: bytes) -> Image.Image:
             return Image.OPEN[name][0](io.BytesIO(content), "")
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue
-    raise UnreadableImageError("not an image")
+    raise _unknown(content)
+
+
+def _unknown(head: bytes) -> UnreadableImageError:
+    """Name what a file is instead of an image that Pillow reads."""
+    heic = head[4:11] in (b"ftyphei", b"ftyphev", b"ftypmif")
+    return UnreadableImageError("a HEIC photograph; export it as JPEG" if heic else "not an image")
 
 
 def _upright(image: Image.Image) -> Image.Image:

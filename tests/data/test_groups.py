@@ -1,0 +1,92 @@
+"""Groups by a pattern, a mapping or a table, and the hint that there may be some."""
+
+import pytest
+
+from tlhelpers.data.groups import read_groups, suggest_groups
+
+NAMES = ["ill/p1_a.png", "ill/p1_b.png", "well/p2_a.png", "well/x.png"]
+GROUPS = ["p1", "p1", "p2", None]
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        r"(p\d+)_",
+        r"p\d+(?=_)",
+        {"p1_a.png": "p1", "p1_b.png": "p1", "p2_a.png": "p2"},
+        {
+            "ill/p1_a.png": "p1",
+            "ill/p1_b.png": "p1",
+            "well/p2_a.png": "p2",
+            "well/x.png": float("nan"),
+        },
+        {"p1_a.png": "p1", "p1_b.png": "p1", "p2_a.png": "p2", "x.png": None, "gone.png": "p1"},
+    ],
+)
+def test_patterns_and_mappings(groups):
+    assert read_groups(groups, NAMES) == GROUPS
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("head", ["", "file{0}patient{0}age\n", "\ufefffile{0}patient{0}age\n"])
+def test_tables(tmp_path, delimiter, head):
+    path = tmp_path / "who.CSV"
+    rows = "p1_a.png{0}p1{0}40\np1_b.png{0}p1{0}40\nwell/p2_a.png{0}p2{0}7\nx.png{0}{0}\n\n"
+    path.write_text((head + rows).format(delimiter), encoding="utf-8")
+    assert read_groups(path, NAMES) == read_groups(str(path), NAMES) == GROUPS
+
+
+def test_numbers_and_paths_of_windows():
+    assert read_groups({"p1_a.png": 1, "p1_b.png": 1}, NAMES) == ["1", "1", None, None]
+    assert read_groups(None, NAMES) == [None] * 4
+
+
+def test_errors(tmp_path):
+    with pytest.raises(ValueError, match=r"regular expression.*'\(p'"):
+        read_groups("(p", NAMES)
+    with pytest.raises(ValueError, match=r"give a group to some files.*ill/p1_a.png"):
+        read_groups("q", NAMES)
+    with pytest.raises(ValueError, match="give a group to some files"):
+        read_groups({}, NAMES)
+    with pytest.raises(FileNotFoundError, match="no CSV file of groups"):
+        read_groups(tmp_path / "none.csv", NAMES)
+    for content in (b"", b"one\ntwo\n"):
+        (tmp_path / "who.csv").write_bytes(content)
+        with pytest.raises(ValueError, match="must have two columns"):
+            read_groups(tmp_path / "who.csv", NAMES)
+    (tmp_path / "who.csv").write_bytes("p1_a.png,ä".encode("utf-16"))
+    with pytest.raises(ValueError, match="UTF-8"):
+        read_groups(tmp_path / "who.csv", NAMES)
+
+
+@pytest.mark.parametrize(
+    ("names", "groups"),
+    [
+        ([f"a/patient{n // 4}_{n % 4}.png" for n in range(40)], 10),
+        ([f"a/p{n // 4:03}-{side}.png" for n in range(20) for side in ("left", "right")], 5),
+        ([f"a/2024-05-{n // 6 + 1:02} {n}.jpg" for n in range(60)], 10),
+        ([f"a/tom{n // 4}/{n}.png" for n in range(40)], 10),
+        ([f"train/{c}/cow{n // 4}/{n}.png" for c in "ab" for n in range(40)], 10),
+    ],
+)
+def test_names_that_suggest_groups(names, groups):
+    hint = suggest_groups(names, ["a", "b"])
+    assert f"suggest {groups} groups" in hint
+    pattern = hint.split('groups=r"')[1].split('"')[0]
+    assert len(set(read_groups(pattern, names))) == groups
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"a/{n}.png" for n in range(40)],
+        [f"a/IMG_{n:04}.JPG" for n in range(40)],
+        [f"a/cat.{n}.jpg" for n in range(40)],
+        [f"a/image ({n}).jpg" for n in range(40)],
+        [f"a/{hash((n, 1)):x}.jpg" for n in range(40)],
+        [f"train/a/{n}.png" for n in range(40)],
+        [],
+    ],
+)
+def test_names_that_suggest_nothing(names):
+    assert suggest_groups(names, ["a", "b"]) == ""

@@ -1,0 +1,155 @@
+"""Looking at files: once each, remembered, and with progress."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlhelpers.data import inspection
+from tlhelpers.data.inspection import inspect_image, inspect_images
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    monkeypatch.setenv("TLH_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(6):
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 60, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    (folder / "7.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    return sorted(folder.iterdir())
+
+
+def decodings(monkeypatch):
+    """Count what is decoded."""
+    real, seen = inspection.decoded, []
+    monkeypatch.setattr(
+        inspection, "decoded", lambda content, enough: seen.append(content) or real(content, enough)
+    )
+    return seen
+
+
+def test_the_same_pixels_have_the_same_content(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    image = Image.fromarray(pixels)
+    exif = Image.Exif()
+    exif[0x010E] = "a note"
+    image.save(tmp_path / "a.png")
+    image.save(tmp_path / "b.bmp")
+    image.save(tmp_path / "c.tif", compression="tiff_lzw")
+    image.convert("RGBA").save(tmp_path / "d.webp", lossless=True)
+    image.save(tmp_path / "e.png", exif=exif, compress_level=1)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "f.png", exif=turned)
+    found = [inspect_image(path)[1] for path in sorted(tmp_path.iterdir())]
+    assert len({one["content"].tobytes() for one in found}) == 1
+    assert len({one["file"].tobytes() for one in found}) == 6
+    assert {(int(one["width"]), int(one["height"])) for one in found} == {(60, 40)}
+    other = Image.fromarray(pixels ^ (np.arange(7200).reshape(40, 60, 3) == 0).astype(np.uint8))
+    other.save(tmp_path / "g.png")
+    assert (
+        inspect_image(tmp_path / "g.png")[1]["content"].tobytes() != found[0]["content"].tobytes()
+    )
+
+
+def test_each_file_is_decoded_once(photos, monkeypatch):
+    seen = decodings(monkeypatch)
+    first = inspect_images(photos, photos[0].parent)
+    assert len(seen) == 7
+    second = inspect_images(photos, photos[0].parent)
+    assert len(seen) == 8  # the broken one, which another version may read
+    assert first[0] == second[0]
+    assert [bool(reason) for reason in first[0]] == [False] * 6 + [True]
+    np.testing.assert_array_equal(first[1][:6], second[1][:6])
+    photos[2].write_bytes(photos[3].read_bytes())
+    changed = inspect_images(photos, photos[0].parent)[1]
+    assert len(seen) == 9
+    assert changed[2] == changed[3] == first[1][3]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "foreign"])
+def test_damaged_memory_counts_as_none(photos, monkeypatch, tmp_path, damage):
+    first = inspect_images(photos, photos[0].parent)[1]
+    (kept,) = (tmp_path / "cache" / "pictures").iterdir()
+    content = bytearray(kept.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged = {"truncate": content[:-7], "flip": content, "empty": b"", "foreign": b"x" * 5000}
+    kept.write_bytes(damaged[damage])
+    seen = decodings(monkeypatch)
+    np.testing.assert_array_equal(inspect_images(photos, photos[0].parent)[1], first)
+    assert len(seen) == 7
+    inspect_images(photos, photos[0].parent)
+    assert len(seen) == 8
+
+
+def test_an_interrupted_look_is_kept(photos, monkeypatch):
+    real = inspection.inspect_image
+
+    def interrupted(path, known):
+        if path == photos[4]:
+            raise KeyboardInterrupt
+        return real(path, known)
+
+    monkeypatch.setattr(inspection, "inspect_image", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        inspect_images(photos, photos[0].parent)
+    monkeypatch.setattr(inspection, "inspect_image", real)
+    seen = decodings(monkeypatch)
+    inspect_images(photos, photos[0].parent)
+    assert len(seen) == 3
+
+
+def test_what_was_known_survives_an_interruption(photos, monkeypatch):
+    inspect_images(photos, photos[0].parent)
+    Image.new("RGB", (50, 50)).save(photos[0])
+    monkeypatch.setattr(inspection, "_SECONDS_BETWEEN_SAVES", -1.0)
+    real = inspection._with_progress
+
+    def stops(found, total, what):
+        for number, one in enumerate(real(found, total, what)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield one
+
+    monkeypatch.setattr(inspection, "_with_progress", stops)
+    with pytest.raises(KeyboardInterrupt):
+        inspect_images(photos, photos[0].parent)
+    monkeypatch.setattr(inspection, "_with_progress", real)
+    seen = decodings(monkeypatch)
+    inspect_images(photos, photos[0].parent)
+    assert len(seen) == 1
+
+
+def test_no_place_to_remember_in(photos, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TLH_CACHE", str(tmp_path / "file" / "cache"))
+    assert inspect_images(photos, photos[0].parent)[0][:6] == [""] * 6
+    monkeypatch.setenv("TLH_CACHE", str(tmp_path / "cache"))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(inspection, "write_atomically", full)
+    assert inspect_images(photos, photos[0].parent)[0][:6] == [""] * 6
+
+
+def test_lines_where_nobody_watches_a_bar(photos, monkeypatch, capsys):
+    inspect_images(photos, photos[0].parent)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(inspection, "_SECONDS_BETWEEN_LINES", -1.0)
+    monkeypatch.delitem(inspection.sys.modules, "ipykernel", raising=False)
+    inspect_images(photos, photos[0].parent)
+    assert "photos: 3 of 7 files looked at\n" in capsys.readouterr().err
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    inspect_images(photos, photos[0].parent)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_bar_in_a_terminal(photos, monkeypatch):
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    monkeypatch.setattr(inspection.sys, "stderr", stream)
+    assert len(inspect_images(photos, photos[0].parent)[0]) == 7
