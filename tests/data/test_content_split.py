@@ -18,7 +18,12 @@ def key(number):
 def division(numbers, labels, pairs=NONE, shares=SHARES, seed=0):
     keys = [key(number) for number in numbers]
     return divide(
-        np.array(labels), keys, np.array(pairs, int).reshape(-1, 2), np.full(len(keys), ""), shares, seed
+        np.array(labels),
+        keys,
+        np.array(pairs, int).reshape(-1, 2),
+        np.full(len(keys), ""),
+        shares,
+        seed,
     )
 
 

@@ -57,8 +57,12 @@ class FolderAudit:
         classes = [f"{name} {n:,}" for name, n in zip(self.class_names, totals, strict=True)]
         lines = [f"{count(len(totals), 'class', 'es')}: {first_few(classes)}"]
         for name, counts in self.counts.items():
-            of_class = zip(self.class_names, counts, strict=True)
-            parts = first_few([f"{one} {n:,}" for one, n in of_class])
+            parts = ", ".join(
+                f"{one} {n:,}" for one, n in zip(self.class_names, counts, strict=True)
+            )
+            if len(counts) > _NAMED:
+                least, most = min(counts), max(counts)
+                parts = f"{least:,}{'' if least == most else f' to {most:,}'} of each class"
             folders = self.split_folders[name]
             where = f"from {', '.join(folders)}" if folders else f"by content, seed {self.seed}"
             lines.append(f"{name} {sum(counts):,} ({where}): {parts}")
