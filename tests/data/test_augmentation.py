@@ -207,8 +207,9 @@ def test_views_of_files_look_at_no_file_twice(tmp_path, monkeypatch):
     read = []
     real = images_module.file_content
     monkeypatch.setattr(images_module, "file_content", lambda path: read.append(path) or real(path))
-    monkeypatch.setattr(Path, "stat", lambda *_, **__: pytest.fail("looked at all files again"))
-    views.load([1, 8], 32)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", lambda *_, **__: pytest.fail("looked at all files again"))
+        views.load([1, 8], 32)
     assert sorted(read) == [paths[1], paths[2]]
     assert views.digests() == digests
 

@@ -219,3 +219,30 @@ def tl_sha256(path):
     import hashlib
 
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_files_are_read_in_the_fit_and_the_range_of_training(run, tmp_path):
+    data = run.data
+    for split in (data.train, data.validation, data.test):
+        split.fit, split.grey_range = "pad", (0, 4095)
+    try:
+        path = run.save(tmp_path / "padded.keras")
+    finally:
+        for split in (data.train, data.validation, data.test):
+            split.fit, split.grey_range = "crop", None
+    saved = tl.load_run(path)
+    grey = np.arange(2048, dtype=np.uint16).reshape(32, 64) * 2
+    Image.fromarray(grey).save(tmp_path / "wide.png")
+    size = run.whole_model().input_shape[1]
+    read = tl.read_image(tmp_path / "wide.png", size, fit="pad", grey_range=(0, 4095))
+    assert "black added to a square" in saved.card["input"]["reading"]
+    answers = [
+        saved.predict(images).probability[0] for images in (tmp_path / "wide.png", read[None])
+    ]
+    assert answers[0] == pytest.approx(answers[1], abs=1e-6)
+    wide = np.random.default_rng(0).integers(0, 256, (32, 64, 3), np.uint8)
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    answers = [
+        saved.predict(images).probability[0] for images in (tmp_path / "wide.png", wide[None])
+    ]
+    assert answers[0] == pytest.approx(answers[1], abs=1e-6)

@@ -214,7 +214,7 @@ class AugmentedViews:
         Returns:
             uint8 ``[k, image_size, image_size, 3]``.
         """
-        digests = self.split.digests()
+        digests = self.split.last_digests()
         images = self.split.load([row % len(self.split) for row in rows], image_size)
         views = [
             self.augmentation.apply(image, np.random.default_rng(list(self._key(row, digests))))

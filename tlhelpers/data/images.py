@@ -149,12 +149,13 @@ def check_fit(fit: str) -> None:
         raise ValueError(f"fit must be one of {', '.join(FITS)}. Received: {fit!r}.")
 
 
-def resize_image(image: np.ndarray, image_size: int) -> np.ndarray:
-    """Resize a square RGB array with the filter that :func:`read_image` uses.
+def resize_image(image: np.ndarray, image_size: int, fit: str = "crop") -> np.ndarray:
+    """Make an RGB array square, with the filter that :func:`read_image` uses.
 
     Args:
-        image: ``uint8 [s, s, 3]``, 0 to 255.
+        image: ``uint8 [h, w, 3]``, 0 to 255.
         image_size: Height and width of the result in pixels.
+        fit: As for :func:`read_image`. Defaults to ``"crop"``.
 
     Returns:
         ``uint8 [image_size, image_size, 3]``, 0 to 255.
@@ -163,7 +164,7 @@ def resize_image(image: np.ndarray, image_size: int) -> np.ndarray:
         >>> resize_image(np.zeros((8, 8, 3), np.uint8), 32).shape
         (32, 32, 3)
     """
-    return np.asarray(_fitted(Image.fromarray(image), image_size, "crop"))
+    return np.asarray(_fitted(Image.fromarray(image), image_size, fit))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import hashlib
 import operator
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -109,6 +110,9 @@ def _shares(counts: np.ndarray, size: int) -> np.ndarray:
     return shares
 
 
+# A file that changed less than this before it was digested is digested again the next time.
+SETTLED_NANOSECONDS = 2_000_000_000
+
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -140,7 +144,7 @@ class Split:
     """Labelled images of one split, as arrays or as files that are decoded on demand.
 
     Build one with :meth:`from_arrays` or :meth:`from_paths`. A split doesn't change: arrays and
-    labels are read-only, and a file that has changed since it was first read is refused.
+    labels are read-only, and a file that has changed since it was digested is not read.
 
     Attributes:
         name: "train", "validation" or "test".
@@ -167,6 +171,7 @@ class Split:
         fit: str = "crop",
         grey_range: tuple[int, int] | None = None,
         file_digests: Sequence[bytes | None] | None = None,
+        fixed: bool = False,
     ) -> None:
         """Check and hold the parts; :meth:`from_arrays` and :meth:`from_paths` call this."""
         self.name = name
@@ -180,6 +185,8 @@ class Split:
         self.fit = fit
         self.grey_range = grey_range
         self._file_digests = list(file_digests or [None] * len(self))
+        self._stamps: list[tuple[int, int, int] | None] = [None] * len(self)
+        self._fixed = fixed
         self._images: np.ndarray | None = None
         self._digests: list[bytes] | None = None
 
@@ -257,7 +264,7 @@ class Split:
             fit: How files become square: "crop", "pad" or "stretch". Defaults to "crop".
             grey_range: Values of grey beyond 8 bits that become 0 and 255. Defaults to 0 and
                 65,535.
-            file_digests: SHA-256 of each file, where known. Defaults to what is first read.
+            file_digests: SHA-256 of each file, if it must not change. Defaults to what is read.
 
         Returns:
             The split.
@@ -280,6 +287,7 @@ class Split:
             fit=fit,
             grey_range=grey_range,
             file_digests=file_digests,
+            fixed=file_digests is not None,
         )
 
     def __len__(self) -> int:
@@ -375,27 +383,46 @@ class Split:
         return rows.batch(_positive("batch_size", batch_size)).map(batch).prefetch(2)
 
     def digests(self) -> list[bytes]:
-        """Return one SHA-256 per image, computed once: of its file's bytes, or of the pixels held.
+        """Return one SHA-256 per image: of its file's bytes, or of the pixels held.
 
-        Where files are not read in the usual way, their digests are hashed with how they are.
+        They are computed once; a file that has changed since is digested again, or refused where
+        its digest was given. Where files are not read in the usual way, the way is hashed too.
         """
-        if self._digests is None and self._pixels is not None:
-            self._digests = [hashlib.sha256(image).digest() for image in self._pixels]
-        elif self._digests is None:
-            in_threads(self._digest_file, range(len(self)))
-            how = "" if self.fit == "crop" else self.fit
-            how += "" if self.grey_range is None else f" {self.grey_range}"
-            self._digests = [
-                hashlib.sha256(one + how.encode()).digest() if how else one
-                for one in self._file_digests
-                if one is not None
-            ]
+        if self._pixels is not None:
+            if self._digests is None:
+                self._digests = [hashlib.sha256(image).digest() for image in self._pixels]
+            return self._digests
+        in_threads(self._digest_file, range(len(self)))
+        found = [one for one in self._file_digests if one is not None]
+        how = "" if self.fit == "crop" else self.fit
+        how += "" if self.grey_range is None else f" {self.grey_range}"
+        self._digests = (
+            [hashlib.sha256(one + how.encode()).digest() for one in found] if how else found
+        )
         return self._digests
 
+    def last_digests(self) -> list[bytes]:
+        """Return what :meth:`digests` returned last, without looking at the files."""
+        return self._digests or self.digests()
+
     def _digest_file(self, row: int) -> None:
-        """Digest a file that has not been read yet."""
-        if self.paths is not None and self._file_digests[row] is None:
-            self._check_file(row, digest_image(self.paths[row]))
+        """Digest a file, unless it was digested before and has not changed."""
+        if self.paths is None:
+            return
+        try:
+            facts = self.paths[row].stat()
+        except FileNotFoundError:
+            raise FileNotFoundError(f"There is no image file {self.paths[row]}.") from None
+        stamp = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+        known, before = self._file_digests[row], self._stamps[row]
+        if known is None or not (before == stamp or (self._fixed and before is None)):
+            digest = digest_image(self.paths[row])
+            if self._fixed:
+                self._check_file(row, digest)
+            self._file_digests[row] = digest
+        # Within one tick of the file system's clock a file can change and keep its stamp.
+        settled = time.time_ns() - max(stamp[1:]) > SETTLED_NANOSECONDS
+        self._stamps[row] = stamp if settled or self._fixed else None
 
     def _check_file(self, row: int, digest: bytes) -> None:
         """Keep the digest of a file that is read for the first time; refuse one that has changed."""
@@ -438,7 +465,9 @@ class Split:
             fit=self.fit,
             grey_range=self.grey_range,
             file_digests=[self._file_digests[row] for row in picked],
+            fixed=self._fixed,
         )
+        part._stamps = [self._stamps[row] for row in picked]
         if self._images is not None and self._images is not self._pixels:
             part._images = _read_only(self._images[picked])
         if self._digests is not None:
@@ -458,7 +487,9 @@ class Split:
             fit=self.fit,
             grey_range=self.grey_range,
             file_digests=self._file_digests,
+            fixed=self._fixed,
         )
+        copy._stamps = list(self._stamps)
         copy._digests = self._digests
         if image_size == self.image_size:
             copy._images = self._images

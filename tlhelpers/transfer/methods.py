@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlhelpers.data.augmentation import Augmentation, AugmentedViews
+from tlhelpers.data.augmentation import Augmentation, AugmentedViews, warn_of_labels
 from tlhelpers.data.splits import Dataset, Split, balanced_rows
 from tlhelpers.models.backbones import IMAGENET, Backbone, check_stage
 from tlhelpers.models.initialisation import is_plain_chain, standardise_channels
@@ -376,6 +376,8 @@ def _image_batches(
     from tlhelpers.transfer.training import Batches
 
     how = augmentation or Augmentation()
+    if recipe.views:
+        warn_of_labels(data.class_names, how)
 
     def load(rows: np.ndarray, epoch: int) -> np.ndarray:
         """Read and augment images."""

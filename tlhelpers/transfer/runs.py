@@ -21,9 +21,14 @@ if TYPE_CHECKING:
     from tlhelpers.models.backbones import Backbone
 
 READING = (
-    "EXIF orientation applied, transparent parts white, the largest centred square cut out and "
-    "resized with Pillow's antialiased bilinear filter: tlhelpers.data.images.read_image"
+    "EXIF orientation applied, transparent parts white, {} and resized with Pillow's antialiased "
+    "bilinear filter: tlhelpers.read_image"
 )
+SQUARE = {
+    "crop": "the largest centred square cut out",
+    "pad": "black added to a square",
+    "stretch": "stretched to a square",
+}
 
 
 @dataclass
@@ -134,7 +139,9 @@ class Run:
             "input": {
                 "images": f"RGB, red first, {size} x {size} pixels, uint8, or floats of its range",
                 "range": [0, 255],
-                "reading": READING,
+                "reading": READING.format(SQUARE[self.data.train.fit]),
+                "fit": self.data.train.fit,
+                "grey_range": self.data.train.grey_range,
             },
             "output": "probabilities, in the order of the classes",
             "classes": list(self.data.class_names),

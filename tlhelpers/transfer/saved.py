@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlhelpers.data.images import inspect_image, read_image, resize_image
+from tlhelpers.data.images import read_image, resize_image
 from tlhelpers.data.splits import in_threads
 from tlhelpers.runtime import installed_version
 from tlhelpers.transfer.recipes import inference_batch_size
@@ -70,7 +70,7 @@ class SavedRun:
         rows = []
         for start in range(0, len(items), length):
             part = items[start : start + length]
-            read = in_threads(lambda item: _read(item, size), part)
+            read = in_threads(lambda item: _read(item, size, self.card.get("input", {})), part)
             readable = [image for image in read if isinstance(image, np.ndarray)]
             batch = np.stack(readable) if readable else np.empty((0, size, size, 3))
             probabilities = iter(predict_batch(self.model, batch, length))
@@ -153,16 +153,17 @@ def _files(path: Path | str | os.PathLike[str]) -> list[Path]:
     return files
 
 
-def _read(item: Any, size: int) -> np.ndarray | str:
+def _read(item: Any, size: int, how: dict[str, Any]) -> np.ndarray | str:
     """Return an image in the model's size, or say why there is none."""
+    fit = how.get("fit", "crop")
     if isinstance(item, np.ndarray):
-        return item if item.shape[:2] == (size, size) else resize_image(item, size)
+        return item if item.shape[:2] == (size, size) else resize_image(item, size, fit)
     if not Path(item).is_file():
         return "not a file" if Path(item).exists() else "missing file"
     try:
-        return read_image(item, size)
+        return read_image(item, size, fit=fit, grey_range=how.get("grey_range"))
     except (OSError, ValueError) as error:
-        return inspect_image(item) or str(error)
+        return str(error.__cause__ or error)
 
 
 def _checked(images: np.ndarray, size: int) -> np.ndarray:
