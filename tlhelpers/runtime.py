@@ -278,6 +278,12 @@ def replacing(path: str | os.PathLike[str], size: int | None = None) -> Iterator
                 part.unlink(missing_ok=True)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left of :func:`replacing`; for whoever holds the folder's lock."""
+    for part in folder.glob(".part-*"):
+        part.unlink(missing_ok=True)
+
+
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
     """Write a file whole or not at all.
 

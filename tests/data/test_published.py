@@ -45,7 +45,7 @@ def few(own_cache, monkeypatch):
 def test_cifar10_is_decoded_once(few, tmp_path, monkeypatch, capsys, form):
     archive = write_cifar10(tmp_path / "cifar10.zip", form)
     arrays, is_jpeg = load_cifar10(archive)
-    assert "Decoding" in capsys.readouterr().out
+    assert "Decoding cifar10.zip (0 MB)" in capsys.readouterr().out
     assert is_jpeg == (form == "JPEG")
     for split in ("train", "test"):
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]

@@ -230,7 +230,7 @@ def unpacked_or_refused(data, holds=r".*"):
         return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
 
-@bounded(250)
+@bounded(150)
 @given(
     method=st.sampled_from(sorted(WHOLE)),
     edits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=4),
@@ -568,7 +568,7 @@ def test_something_in_the_way(own_cache, tmp_path, where):
     assert (place / "mine" if where == "file" else place).read_text() == "mine"
 
 
-@bounded(60)
+@bounded(40)
 @given(
     st.lists(
         st.tuples(
@@ -1099,6 +1099,23 @@ def test_a_second_user_on_a_shared_cache(server):
         assert "TLH_CACHE names the folder" in done.stderr.splitlines()[-1]
         for folder in (shared / "files", *(shared / "files").rglob("*")):
             folder.chmod(0o755)
+
+
+def test_what_killed_processes_left_is_removed(small_sets, published_file, tmp_path, monkeypatch):
+    """Of a download, of a mirror's copy, and of decoding."""
+    archive = tmp_path / "cifar10.zip"
+    archive.write_bytes(zipped(small_images()))
+    published.load_cifar10(archive)
+    cache = tmp_path / "cache"
+    (decoded,) = (path.parent for path in cache.rglob("train_images.npy"))
+    (decoded / "train_images.npy").unlink()
+    shelf, room = cache / "files" / sha256(CONTENT)[:12], tmp_path / "room"
+    for left in (shelf / ".data.bin.part" / "tmpx", room / ".part-1.zip", decoded / ".part-2.npy"):
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_bytes(b"half")
+    published.load_cifar10(archive)
+    assert [report.status for report in fetch_all(room, [published_file])] == ["fetched"]
+    assert leftovers(cache) + leftovers(room) == []
 
 
 # ---------------------------------------------------------------- several at once

@@ -18,7 +18,7 @@ from tlhelpers.data.downloads import (
     write_sums,
 )
 from tlhelpers.data.published import write_cifar10
-from tlhelpers.runtime import locked, writable_folder
+from tlhelpers.runtime import locked, remove_unfinished, writable_folder
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ def _add_to_mirror(name: str, folder: Path) -> Fetched:
     try:
         # One process at a time: the list is read, and written again with one more line.
         with locked(folder / f".{SUMS}.lock"):
+            remove_unfinished(folder)
             listed = read_sums(folder / SUMS)
             if name in listed and has_digest(path, listed[name]):
                 return Fetched(name, "already there", path.stat().st_size)

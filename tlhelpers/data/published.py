@@ -20,7 +20,7 @@ from tlhelpers.data.downloads import (
     write_sums,
 )
 from tlhelpers.data.splits import in_threads
-from tlhelpers.runtime import cache_folder, locked, replacing
+from tlhelpers.runtime import cache_folder, locked, remove_unfinished, replacing
 
 CIFAR10_ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 CIFAR10_CLASSES = (
@@ -108,7 +108,9 @@ def load_cifar10(archive: Path) -> tuple[dict[str, np.ndarray], bool]:
         with locked(folder.parent / f".{folder.name}.lock"):
             # Another process may have decoded them while this one waited.
             if not _is_whole(folder):
-                print(f"Decoding the images of {archive.name} to {folder} (TLH_CACHE)")
+                size = sum(SIZES["cifar10"].values()) * 32 * 32 * 3
+                print(f"Decoding {archive.name} ({size / 1e6:,.0f} MB) to {folder} (TLH_CACHE)")
+                remove_unfinished(folder)
                 _decode(archive, folder)
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _CIFAR10_ARRAYS}
     return arrays, bool(arrays.pop("is_jpeg"))
