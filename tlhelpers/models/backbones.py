@@ -210,11 +210,9 @@ class Backbone:
 
         Example:
             >>> import keras
-            >>> own = keras.applications.MobileNet(input_shape=(224, 224, 3), include_top=False, weights=None)
-            >>> scale = Preprocessing(scale=1 / 127.5, offset=-1.0)
-            >>> base = Backbone.from_model(own, scale, {"early": "conv_pw_3_relu"})
-            >>> base.model.output_shape
-            (None, 56, 56, 128)
+            >>> own = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Conv2D(8, 3)])
+            >>> Backbone.from_model(own, Preprocessing(scale=1 / 255)).model.output_shape
+            (None, 62, 62, 8)
         """
         import keras
 
