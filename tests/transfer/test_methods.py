@@ -1,5 +1,6 @@
 """Transfer: what is frozen stays, what is tuned moves, and the same seed gives the same run."""
 
+import warnings
 from dataclasses import replace
 
 import keras
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from toys import random_split, small_backbone, striped_data
 
-from tlhelpers import Backbone, load_backbone
+from tlhelpers import Backbone, Split, load_backbone
 from tlhelpers.data.augmentation import Augmentation, AugmentedViews
 from tlhelpers.models.backbones import CAFFE, MINUS_ONE_TO_ONE
 from tlhelpers.transfer import features, methods, recipes
@@ -350,6 +351,16 @@ class TestFromScratch:
         seen.clear()
         from_scratch(shallow, data, recipe=Training(1, 8, 1e-3, views=0))
         assert seen == []
+
+
+@pytest.mark.parametrize(("views", "warned"), [(None, True), (1, True), (0, False)])
+def test_labels_that_a_view_may_change_are_warned_of(base, data, views, warned):
+    named = {s: Split.from_arrays(getattr(data, s).images, getattr(data, s).labels,
+                                  ["left", "right"], name=s) for s in SPLITS}  # fmt: skip
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        from_scratch(base, replace(data, **named), recipe=Training(1, 8, 1e-3, views=views))
+    assert any("left" in str(one.message) for one in said) is warned
 
 
 def test_random_weights_are_scaled_on_images_of_every_class(monkeypatch):

@@ -376,7 +376,7 @@ def _image_batches(
     from tlhelpers.transfer.training import Batches
 
     how = augmentation or Augmentation()
-    if recipe.views:
+    if recipe.views != 0:
         warn_of_labels(data.class_names, how)
 
     def load(rows: np.ndarray, epoch: int) -> np.ndarray:
