@@ -127,6 +127,14 @@ def test_a_chain_of_look_alikes_is_taken_apart():
     assert len(found.rows["train"]) > 40
 
 
+def test_a_class_of_one_group_is_taken_apart():
+    found = division(range(12), [0] * 6 + [1] * 6, [(row, row + 1) for row in range(5)])
+    assert found.crowded == 6
+    assert len(found.pairs) == 0
+    for rows in found.rows.values():
+        assert {int(row) // 6 for row in rows} == {0, 1}
+
+
 def test_groups_of_several_classes():
     numbers = np.arange(240)
     keys = [key(number // 8) for number in numbers]

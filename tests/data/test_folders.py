@@ -206,7 +206,7 @@ def test_many_skipped_files_are_counted_not_all_named(tmp_path, capsys):
     assert len(load_folder(root).skipped) == 30
     assert "30 files skipped (30 not an image): " in (printed := capsys.readouterr().out)
     assert "and 22 more" in printed
-    assert printed.count("note") == 8
+    assert printed.count("cats/note") == 8
 
 
 def test_copies_stay_in_one_split(tmp_path):
@@ -304,6 +304,28 @@ def test_pictures_that_look_the_same_stay_in_one_split(tmp_path, capsys):
         assert all(len({split_of[name] for name in group}) == 1 for group in near)
         assert all(len({name.split(" ")[0].split(".")[0] for name in group}) == 1 for group in near)
     assert "7 pictures with near-copies, kept on one side: a/0" in capsys.readouterr().out
+
+
+def test_frames_of_a_film_are_not_kept_together_and_that_is_said(tmp_path):
+    rng = np.random.default_rng(0)
+    scenes = rng.integers(0, 256, (2, 9, 12, 3)).astype(np.uint8)
+    for number in range(30):
+        scene = Image.fromarray(scenes[number % 2]).resize((80, 60), Image.Resampling.BICUBIC)
+        frame = np.asarray(scene) + rng.normal(0, 2, (60, 80, 3))
+        path = tmp_path / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.uint8(frame.clip(0, 255))).save(path)
+    data = load_folder(tmp_path)
+    assert data.audit.near_copies == ()
+    assert not data.audit.settled
+    assert "note: 30 pictures look so much alike that they were not kept together" in str(
+        data.audit
+    )
+    named = load_folder(tmp_path, groups={f"{n}.png": f"shot {n // 6}" for n in range(30)})
+    shots = [
+        {int(p.stem) // 6 for p in s.paths} for s in (named.train, named.validation, named.test)
+    ]
+    assert sum(map(len, shots)) == 5
 
 
 class TestGrey:

@@ -83,7 +83,9 @@ class FolderAudit:
                 f"values {low:,} to {high:,} become 0 to 255"
             )
         lines += [f"note: {note}" for note in self.notes]
-        return "\n  ".join([f"{printable(self.folder.name)}: {sum(totals):,} images", *lines])
+        return "\n  ".join(
+            [f"{printable(self.folder.resolve().name)}: {sum(totals):,} images", *lines]
+        )
 
     def what_is_wrong(self) -> list[str]:
         """Return a line each on files skipped, on copies, and on copies in several classes."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tlhelpers.data.copies import link
+
 SPLITS = ("test", "validation", "train")
 """In the order in which a picture that lies in several stays: never out of test."""
 
@@ -21,7 +23,7 @@ class Division:
     Attributes:
         rows: Sorted row numbers by the name of the split.
         left_out: Rows that are in no split, since a row of a later split shows the same: to that.
-        groups: Number of each row's group: what must not be torn apart.
+        pairs: The pairs of near-copies that were kept together.
         too_small: Classes (labels) for which test or train had to take what belongs elsewhere.
         by_any: Whether a group is in test if any of its keys is.
         crowded: Rows that look too much alike to be taken as near-copies: they may be torn apart.
@@ -29,7 +31,7 @@ class Division:
 
     rows: dict[str, np.ndarray]
     left_out: dict[int, int]
-    groups: np.ndarray
+    pairs: np.ndarray
     too_small: frozenset[int]
     by_any: bool
     crowded: int
@@ -85,7 +87,7 @@ def divide(
     """
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     key_of = np.array([numbers[key] for key in keys], np.int64)
-    group_of, crowded = _group(key_of, pairs)
+    group_of, crowded = _group(key_of, pairs, labels)
     split_of, left_out = _agree(given, group_of)
     free = np.flatnonzero(split_of == "").tolist()
     classes_of: dict[int, Counter[int]] = defaultdict(Counter)
@@ -105,7 +107,8 @@ def divide(
     side, too_small = _carve(classes_of, places, shares, by_any)
     split_of[free] = [side[group_of[row]] for row in free]
     rows = {name: np.flatnonzero(split_of == name) for name in reversed(SPLITS)}
-    return Division(rows, left_out, group_of, frozenset(too_small), by_any, int(crowded.sum()))
+    kept = pairs[~crowded[pairs[:, 0]]]
+    return Division(rows, left_out, kept, frozenset(too_small), by_any, int(crowded.sum()))
 
 
 def _place(key: bytes, seed: object) -> float:
@@ -114,26 +117,24 @@ def _place(key: bytes, seed: object) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _group(key_of: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _group(
+    key_of: np.ndarray, pairs: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Number the groups that near-copies make of keys, and mark rows of groups that are too large.
 
     In drawn pictures, or frames of one film, look-alikes link up until one group holds most of a
-    class. Groups of more than a twentieth of all keys (and at least 8) are therefore taken apart.
+    class. Groups of more than a twentieth of all keys (and at least 8) are therefore taken apart,
+    and all groups of a class that would have fewer than three.
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    total = key_of.max() + 1
-
-    def linked(some: np.ndarray) -> np.ndarray:
-        """Number the groups of keys that pairs of keys make."""
-        graph = coo_matrix((np.ones(len(some)), (some[:, 0], some[:, 1])), (total, total))
-        return connected_components(graph, directed=False)[1]
-
-    links = key_of[pairs]
-    group = linked(links)
+    links, total = key_of[pairs], key_of.max() + 1
+    group = link(links, total)
     crowded = np.bincount(group)[group] > max(8, total // 20)
-    return linked(links[~crowded[links[:, 0]]])[key_of], crowded[key_of]
+    of_row = group[key_of]
+    for label in np.unique(labels):
+        rows = labels == label
+        if len(np.unique(of_row[rows])) < 3 <= len(np.unique(key_of[rows])):
+            crowded |= np.isin(group, of_row[rows]) & (np.bincount(group)[group] > 1)
+    return link(links[~crowded[links[:, 0]]], total)[key_of], crowded[key_of]
 
 
 def _agree(given: np.ndarray, group_of: np.ndarray) -> tuple[np.ndarray, dict[int, int]]:

@@ -75,6 +75,15 @@ def near_copies(
     return usable[np.unique(np.concatenate(pairs), axis=0)], crowded
 
 
+def link(pairs: np.ndarray, total: int) -> np.ndarray:
+    """Number the groups that pairs make of things: ``int [m, 2]`` to ``int [total]``."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_matrix((np.ones(len(pairs)), tuple(pairs.T)), (total, total))
+    return connected_components(graph, directed=False)[1]
+
+
 def _directions(thumbs: np.ndarray) -> np.ndarray:
     """Return the 8 × 8 grey means as unit vectors; without contrast they are shorter."""
     grey = thumbs.reshape(len(thumbs), 8, 4, 8, 4, 3).mean(axis=(2, 4, 5), dtype=np.float32)

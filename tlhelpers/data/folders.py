@@ -1,7 +1,6 @@
 """A reader's own photographs: class folders to a data set, and a page on what was understood."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import numpy as np
 from tlhelpers.data.audit import FolderAudit, count, first_few
 from tlhelpers.data.augmentation import what_may_change_labels
 from tlhelpers.data.content_split import Division, divide
-from tlhelpers.data.copies import near_copies
+from tlhelpers.data.copies import link, near_copies
 from tlhelpers.data.groups import Groups, read_groups, suggest_groups
 from tlhelpers.data.images import check_fit
 from tlhelpers.data.inspection import inspect_images
@@ -122,10 +121,7 @@ def load_folder(
     ]
     _check_splits(root, labels, class_names, division, skipped)
 
-    grey = facts["grey"]
-    grey_range = (
-        (int(facts["low"][grey].min()), int(facts["high"][grey].max())) if any(grey) else None
-    )
+    grey_range = _grey_range(facts)
     everything = Split.from_paths(
         paths,
         labels,
@@ -136,8 +132,12 @@ def load_folder(
         file_digests=[one.tobytes() for one in facts["file"]],
     )
     splits = {name: everything.take(rows, name=name) for name, rows in division.rows.items()}
-    copies, near = _name_copies(paths, facts, pairs)
-    cut = _share_cut(facts["width"], facts["height"]) if fit == "crop" else np.zeros(len(paths))
+    copies, near_copies_, several_classes = _name_copies(paths, labels, facts, division.pairs)
+    cut = _share_cut(facts) if fit == "crop" else np.zeros(len(paths))
+    hints = [
+        suggest_groups(names, class_names) if groups is None else "",
+        what_may_change_labels(class_names),
+    ]
     audit = FolderAudit(
         folder=root,
         class_names=tuple(class_names),
@@ -149,26 +149,29 @@ def load_folder(
         seed=seed,
         skipped=tuple(skipped),
         copies=copies,
-        near_copies=near,
-        several_classes=_in_several_classes([*copies, *near], paths, labels),
+        near_copies=near_copies_,
+        several_classes=several_classes,
         groups=len(set(group_of) - {None}),
         fit=fit,
         cut=float(cut.mean()),
         most_cut=(paths[int(cut.argmax())], float(cut.max())) if cut.any() else None,
         grey_range=grey_range,
-        grey_files=int(grey.sum()),
+        grey_files=int(facts["grey"].sum()),
         settled="test" not in shares or (division.settled and not some_left),
         notes=(
             *layout.notes,
             *_notes(class_names, division, some_left, shares, int(facts["sixteen"].sum())),
-            *filter(None, [suggest_groups(names, class_names) if groups is None else ""]),
-            *filter(None, [what_may_change_labels(class_names)]),
+            *filter(None, hints),
         ),
     )
     say(str(audit))
-    digest = f"sha256:{everything.digest}"
-    note = "; ".join(audit.what_is_wrong())
-    source = Source(root.resolve().name, str(path), digest, "unknown", note)
+    source = Source(
+        root.resolve().name,
+        str(path),
+        f"sha256:{everything.digest}",
+        "unknown",
+        "; ".join(audit.what_is_wrong()),
+    )
     return Dataset(source.name, **splits, source=source, skipped=audit.skipped, audit=audit)
 
 
@@ -257,7 +260,7 @@ def _check_splits(
                 "Every split needs images of every class, and too few are left for the "
                 f"{split} split of: {first_few(class_names[label] for label in missing)}. Add "
                 "different images (3 a class at the very least, no copies, and from 3 groups where "
-                f"there are any), or give {root.name} folders train, validation and test.{left_out}"
+                f"there are any), or give {root.resolve().name} folders train, validation and test.{left_out}"
             )
 
 
@@ -266,39 +269,36 @@ def _listed(root: Path, skipped: list[tuple[Path, str]]) -> str:
     return first_few(f"{path.relative_to(root)} ({reason})" for path, reason in skipped)
 
 
+_Sets = tuple[tuple[Path, ...], ...]
+
+
 def _name_copies(
-    paths: list[Path], facts: np.ndarray, pairs: np.ndarray
-) -> tuple[tuple[tuple[Path, ...], ...], tuple[tuple[Path, ...], ...]]:
-    """Name the files that hold the same picture, and those that hold nearly the same."""
-    same = defaultdict(list)
-    for row, content in enumerate(facts["content"]):
-        same[content.tobytes()].append(row)
-    first = {row: rows[0] for rows in same.values() for row in rows}
-    alike: dict[int, set[int]] = {}
-    for one, other in pairs.tolist():
-        one, other = first[one], first[other]
-        joined = alike.get(one, {one}) | alike.get(other, {other})
-        alike.update(dict.fromkeys(joined, joined))
-    groups = sorted({tuple(sorted(group)) for group in alike.values() if len(group) > 1})
+    paths: list[Path], labels: np.ndarray, facts: np.ndarray, pairs: np.ndarray
+) -> tuple[_Sets, _Sets, _Sets]:
+    """Name the files of the same picture, of nearly the same, and of both in several classes."""
+    contents = np.unique(facts["content"], axis=0, return_inverse=True)[1].reshape(-1)
+    looks = link(contents[pairs], contents.max() + 1)[contents]
 
-    def named(some: Iterable[Sequence[int]]) -> tuple[tuple[Path, ...], ...]:
-        """Replace rows by the files' names."""
-        return tuple(tuple(paths[row] for row in rows) for rows in some if len(rows) > 1)
+    def sets(numbers: np.ndarray, differing: np.ndarray) -> _Sets:
+        """Name the files that share a number and differ in another."""
+        order = np.argsort(numbers, kind="stable")
+        rows = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
+        found = [some.tolist() for some in rows if len(set(differing[some].tolist())) > 1]
+        return tuple(tuple(paths[row] for row in some) for some in sorted(found))
 
-    return named(same.values()), named(groups)
+    return sets(contents, np.arange(len(paths))), sets(looks, contents), sets(looks, labels)
 
 
-def _in_several_classes(
-    groups: list[tuple[Path, ...]], paths: list[Path], labels: np.ndarray
-) -> tuple[tuple[Path, ...], ...]:
-    """Return the groups whose files lie in more than one class."""
-    label_of = dict(zip(paths, labels.tolist(), strict=True))
-    return tuple(group for group in groups if len({label_of[path] for path in group}) > 1)
+def _grey_range(facts: np.ndarray) -> tuple[int, int] | None:
+    """Return the lowest and the highest value in all files of grey with more than 8 bits."""
+    grey = facts[facts["grey"]]
+    return (int(grey["low"].min()), int(grey["high"].max())) if len(grey) else None
 
 
-def _share_cut(widths: np.ndarray, heights: np.ndarray) -> np.ndarray:
+def _share_cut(facts: np.ndarray) -> np.ndarray:
     """Return the share of each picture that lies outside the square in its middle."""
-    return 1 - np.minimum(widths, heights) / np.maximum(widths, heights)
+    width, height = facts["width"], facts["height"]
+    return 1 - np.minimum(width, height) / np.maximum(width, height)
 
 
 def _notes(

@@ -370,11 +370,16 @@ def _rgb(image: Image.Image, grey_range: tuple[int, int] | None) -> Image.Image:
         grey = np.asarray(image, dtype=np.float64).clip(low, high) - low
         grey /= max(high - low, 1) / 255
         return Image.fromarray(grey.round().astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+    if has_alpha(image):
         white = Image.new("RGBA", image.size, "white")
         white.alpha_composite(image.convert("RGBA"))
         return white.convert("RGB")
     return image.convert("RGB")
+
+
+def has_alpha(image: Image.Image) -> bool:
+    """Tell whether parts of an image may be transparent."""
+    return image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info
 
 
 def _fitted(image: Image.Image, image_size: int, fit: str) -> Image.Image:

@@ -14,7 +14,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from tlhelpers.data.images import UnreadableImageError, decoded, file_content
+from tlhelpers.data.images import UnreadableImageError, decoded, file_content, has_alpha
 from tlhelpers.runtime import cache_folder, usable_cores, write_atomically
 
 THUMB = 32
@@ -89,7 +89,10 @@ def _describe(image: Image.Image, facts: np.ndarray) -> None:
         scaled = (grey - grey.min()) / max(int(grey.max() - grey.min()), 1)
         content, image = grey, Image.fromarray(np.uint8(255 * scaled))
     else:
-        image = image.convert("RGBA")
+        # What is nowhere transparent counts as the same picture without the channel for it.
+        image = image.convert("RGBA" if has_alpha(image) else "RGB")
+        if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
+            image = image.convert("RGB")
         content = np.asarray(image)
     digest = hashlib.sha256(f"{content.shape}{content.dtype}".encode())
     digest.update(np.ascontiguousarray(content).data)
@@ -119,7 +122,7 @@ def inspect_images(paths: Sequence[Path], folder: Path) -> tuple[list[str], np.n
     pool = ThreadPoolExecutor(max(1, min(usable_cores(), len(paths))))
     try:
         found = pool.map(lambda path: inspect_image(path, known), paths)
-        for reason, one in _with_progress(found, len(paths), folder.name):
+        for reason, one in _with_progress(found, len(paths), folder.resolve().name):
             facts[len(reasons)] = one
             reasons.append(reason)
             if time.monotonic() - saved > _SECONDS_BETWEEN_SAVES:

@@ -2,7 +2,6 @@
 
 import hashlib
 import operator
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from tlhelpers.data.images import check_fit, digest_image, read_and_digest, resize_image
+from tlhelpers.runtime import usable_cores
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -648,7 +648,7 @@ def in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> 
         >>> in_threads(len, ["a", "bc"])
         [1, 2]
     """
-    workers = min(os.cpu_count() or 1, len(items))
+    workers = min(usable_cores(), len(items))
     if workers <= 1:
         return [function(item) for item in items]
     with ThreadPoolExecutor(workers) as pool:
