@@ -7,11 +7,11 @@ beside the weights, and from the controlled study's records.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlhelpers.models.vgg16_mini import WEIGHTS_FILE
+from tlhelpers.runtime import write_atomically
 
 if TYPE_CHECKING:
     import pandas
@@ -25,14 +25,6 @@ TARGETS = {
 }
 WAYS = {"scratch": "from scratch", "frozen": "frozen", "tuned": "fine-tuned"}
 LABELS = (20, 100, 500)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that no reader ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
 
 
 def write_card(weights: Path = WEIGHTS_FILE, results: pandas.DataFrame | None = None) -> Path:
@@ -59,7 +51,7 @@ def write_card(weights: Path = WEIGHTS_FILE, results: pandas.DataFrame | None = 
     tried_path = weights.with_name("tried.json")
     tried = json.loads(tried_path.read_text(encoding="utf-8")) if tried_path.exists() else []
     card = weights.with_suffix(".md")
-    write_atomically(card, _card(record, tried, results).encode())
+    write_atomically(card, _card(record, tried, results))
     return card
 
 
