@@ -176,6 +176,7 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert script.read_text(encoding="utf-8").rstrip().endswith("make test")
 
 
+@pytest.mark.slow
 def test_the_installed_package_is_whole_and_brings_the_recorded_results(tmp_path):
     wheel = [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--quiet"]
     copy = tmp_path / "sources"

@@ -416,6 +416,7 @@ class TestQuietStderr:
         assert capfd.readouterr().err == "wanted\n"
 
 
+@pytest.mark.slow
 def test_a_quiet_first_cell():
     """In a process of its own, since TensorFlow speaks when it is first imported."""
     script = (
@@ -432,6 +433,7 @@ def test_a_quiet_first_cell():
     platform.machine().lower() not in ("x86_64", "amd64"), reason="oneDNN is for x86 processors"
 )
 @pytest.mark.parametrize(("chosen", "expected"), [(None, "True"), ("0", "False")])
+@pytest.mark.slow
 def test_one_dnn_is_on_unless_the_user_turned_it_off(chosen, expected):
     """In a process of its own, since TensorFlow decides when it is first imported."""
     script = (

@@ -124,6 +124,7 @@ def test_a_subset_of_the_values_can_be_stored():
     assert len(explorer.states) == 4
 
 
+@pytest.mark.slow
 def test_large_pictures_are_made_smaller():
     noise = np.random.default_rng(0).random((400, 400))
 

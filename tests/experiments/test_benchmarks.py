@@ -2,24 +2,27 @@
 
 import json
 import os
-import time
 
 from benchmarks import __main__ as bench
 from benchmarks import pairs, places, start
 
 
-def test_a_pair_gives_the_ratio_of_its_seconds_and_what_both_returned():
+def test_a_pair_gives_the_ratio_of_its_seconds_and_what_both_returned(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(pairs.time, "perf_counter", lambda: clock[0])
+
+    def takes(seconds, result):
+        clock[0] += seconds.pop()
+        return result
+
+    ours, other = [2.0, 2.0, 2.0], [6.0, 5.0, 8.0]
     row = pairs.compare(
-        "a nap",
-        ours=lambda: time.sleep(0.02) or 0.9,
-        other=lambda: time.sleep(0.06) or 0.8,
-        repeats=3,
-        wanted=2,
+        "a nap", lambda: takes(ours, 0.9), lambda: takes(other, 0.8), repeats=3, wanted=2
     )
-    assert 1.5 < row["low"] <= row["ratio"] <= row["high"] < 6
+    assert (row["low"], row["ratio"], row["high"]) == (2.5, 3.0, 4.0)
     assert row["returned"] == [0.9, 0.8]
     assert row["repeats"] == 3
-    assert row["seconds_other"] > row["seconds_ours"] >= 0.02
+    assert (row["seconds_ours"], row["seconds_other"]) == (2.0, 6.0)
 
 
 def test_an_empty_cache_is_new_gone_afterwards_and_the_old_one_back(monkeypatch):

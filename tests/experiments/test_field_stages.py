@@ -136,6 +136,7 @@ def test_both_ways_get_as_many_trials():
     assert all(copied == 0 for copied, _, _ in stages.CANDIDATES["scratch"])
 
 
+@pytest.mark.slow
 def test_it_is_recorded_and_resumed(small, tmp_path):
     begun = run(tmp_path, seeds=2)
     first = [next(begun) for _ in range(3)]

@@ -57,6 +57,7 @@ def test_training_records_what_it_did(whole_run):
         assert all(0 <= share <= 1 for share in record["source_accuracy"][size].values())
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_resumes_to_the_same_weights(whole_run, tmp_path):
     import keras
 

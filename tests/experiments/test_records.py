@@ -203,6 +203,7 @@ class TestData:
 
 @pytest.mark.mirror
 @pytest.mark.parametrize("name", ["digits", "cifar10"])
+@pytest.mark.slow
 def test_the_books_records_hold_what_the_mirror_holds(name, root):
     from tlhelpers.data.datasets import load_dataset
 

@@ -461,6 +461,7 @@ class TestMobileNetV2BySize:
         (folder / "SHA256SUMS").write_text("".join(lines))
         monkeypatch.setenv("TLH_MIRROR", str(folder))
 
+    @pytest.mark.slow
     def test_each_size_has_its_own(self, tmp_path, monkeypatch, capsys):
         self.mirror(tmp_path, monkeypatch, 96, 224)
         named = {size: load_backbone("mobilenet_v2", size).weights for size in (64, 96, 224)}

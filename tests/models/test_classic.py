@@ -132,6 +132,7 @@ def test_what_is_too_small():
         mlp((8, 0))
 
 
+@pytest.mark.slow
 def test_both_learn():
     images = np.zeros((40, 12, 12, 1), np.uint8)
     labels = np.arange(40) % 2

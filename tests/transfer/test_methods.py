@@ -203,6 +203,7 @@ class TestModelTransfer:
         assert found == {f"block{i}": pytest.approx(0.1 * 0.5 ** (2 - i)) for i in (1, 2)}
         assert set(factors) == {variable.path for variable in base.model.trainable_variables}
 
+    @pytest.mark.slow
     def test_features_of_any_scale_keep_their_fitted_head(self, data):
         """VGG16's features vary by hundreds; steps made for 1 would undo the head at once."""
         recipe = Training(3, 8, 1e-3, backbone_rate=0.0, views=0)
@@ -396,6 +397,7 @@ def own_network():
     "preprocess",
     [MINUS_ONE_TO_ONE, keras.layers.Rescaling(1 / 255), keras.applications.vgg16.preprocess_input],
 )
+@pytest.mark.slow
 def test_a_model_of_ones_own(data, preprocess, tmp_path):
     base = Backbone.from_model(own_network(), preprocess, {"first": "early", "last": "late"})
     assert (base.name, base.stages, base.input_size) == ("mine", ("first", "last"), 32)

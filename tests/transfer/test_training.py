@@ -117,6 +117,7 @@ class TestHooksOfKeras:
 
 class TestHalfPrecision:
     @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+    @pytest.mark.slow
     def test_two_steps(self, policy):
         """Loss scaling included, which Keras adds for float16, with weights in single precision."""
         from toys import small_backbone, striped_data
