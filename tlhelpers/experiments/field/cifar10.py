@@ -17,6 +17,7 @@ from tlhelpers.experiments.records import Settings
 from tlhelpers.transfer.runs import Run
 
 if TYPE_CHECKING:
+    from tlhelpers.data.augmentation import Augmentation
     from tlhelpers.data.splits import Dataset
 
 FEW, ALL = (5, 20, 100), 5000
@@ -99,7 +100,13 @@ def scratch_epochs(n_train: int) -> int:
 
 
 def train_small_resnet(
-    data: "Dataset", seed: int = 0, *, width: int = WIDTH, epochs: int | None = None
+    data: "Dataset",
+    seed: int = 0,
+    *,
+    width: int = WIDTH,
+    epochs: int | None = None,
+    peak: float | None = None,
+    augmentation: "Augmentation | None" = None,
 ) -> Run:
     """Train the baseline from random weights; the last epoch's weights are kept.
 
@@ -111,6 +118,10 @@ def train_small_resnet(
         seed: Seed of weights, order and views. Defaults to 0.
         width: Channels of the first convolution. Defaults to 24.
         epochs: Passes over the training images. Defaults to :func:`scratch_epochs`.
+        peak: Highest learning rate for batches of 128, scaled for smaller ones as the square root
+            of their size. Defaults to :data:`PEAK_RATE`.
+        augmentation: How views may differ from the images. Defaults to mirror images and shifts of
+            up to 4 pixels, as is usual for CIFAR-10.
 
     Returns:
         The run, named ``"scratch"``.
@@ -128,7 +139,7 @@ def train_small_resnet(
     n = len(data.train)
     epochs = epochs or scratch_epochs(n)
     batch_size = 128 if n >= 4000 else 32
-    peak = PEAK_RATE * math.sqrt(batch_size / 128)
+    peak = (peak or PEAK_RATE) * math.sqrt(batch_size / 128)
     keras.utils.set_random_seed(seed)
     model = small_resnet(width, num_classes=data.num_classes, input_size=data.image_size)
     steps = epochs * math.ceil(n / batch_size)
@@ -146,7 +157,10 @@ def train_small_resnet(
     def load(rows: np.ndarray, epoch: int) -> np.ndarray:
         """Draw new views, in an order that depends on nothing but the seed and the epoch."""
         rng = np.random.default_rng([seed, epoch, int(rows[0])])
-        return flip_and_shift(data.train.load(rows), rng)
+        images = data.train.load(rows)
+        if augmentation is None:
+            return flip_and_shift(images, rng)
+        return np.stack([augmentation.apply(image, rng) for image in images])
 
     one_hot = np.eye(data.num_classes, dtype=np.float32)[data.train.labels]
     batches = Batches(load, one_hot, batch_size, seed)
@@ -163,7 +177,7 @@ def train_small_resnet(
         "label_smoothing": SMOOTHING,
         "batch_size": batch_size,
         "epochs": epochs,
-        "augmentation": "mirror images, shifts of up to 4 pixels",
+        "augmentation": str(augmentation or "mirror images, shifts of up to 4 pixels"),
         "n_train": n,
         "n_validation": len(data.validation),
         "trained_parameters": sum(math.prod(v.shape) for v in model.trainable_variables),

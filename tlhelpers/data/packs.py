@@ -1,0 +1,232 @@
+"""Recorded features: what real networks make of real images, computed once, small enough to ship.
+
+A pack is a feature store that travels: a folder with ``about.json`` (where the images are from, and
+which networks saw them), ``images.npz`` (a label and a digest for each image) and a file for each
+network with, for every stage, the map averaged over its places, eight bits a number.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class NotRecordedError(ValueError):
+    """Something was asked for that recorded features can't give; the message says how to get it."""
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """Numbers in eight bits: ``codes * scale + offset``, with a scale and an offset per channel.
+
+    Attributes:
+        codes: uint8 ``[n, c]``.
+        scale: float32 ``[c]``, above 0.
+        offset: float32 ``[c]``.
+    """
+
+    codes: np.ndarray
+    scale: np.ndarray
+    offset: np.ndarray
+
+    def numbers(self, rows: Sequence[int] | np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Return some rows as float32 ``[k, c]``.
+
+        Args:
+            rows: Row numbers. Defaults to all.
+        """
+        return self.codes[rows].astype(np.float32) * self.scale + self.offset
+
+
+def quantise(features: np.ndarray, steps: int = 255) -> Quantised:
+    """Round features to evenly spaced levels, from each channel's smallest number to its largest.
+
+    Args:
+        features: Finite numbers ``[n, c]``, n at least 1.
+        steps: Steps between the levels, 1 to 255. Fewer make a smaller file. Defaults to 255.
+
+    Returns:
+        The codes, off by half a step at most: with 255 steps 0.2 % of the channel's range.
+
+    Raises:
+        ValueError: If a number is not finite, or there is none.
+
+    Example:
+        >>> numbers = np.array([[0.0, 5.0], [1.0, 5.0], [0.5, 5.0]])
+        >>> quantise(numbers).numbers().round(2).tolist()
+        [[0.0, 5.0], [1.0, 5.0], [0.5, 5.0]]
+    """
+    if features.ndim != 2 or not len(features) or not np.isfinite(features).all():
+        raise ValueError(
+            "Features to be recorded must be finite numbers of the shape [n, c], n at least 1. "
+            f"Received: shape {list(features.shape)}"
+            f"{'' if np.isfinite(features).all() else ', not all finite'}."
+        )
+    numbers = features.astype(np.float64)
+    lowest = numbers.min(axis=0)
+    scale = (numbers.max(axis=0) - lowest) / steps
+    scale[scale == 0] = 1.0
+    codes = np.rint((numbers - lowest) / scale).astype(np.uint8)
+    return Quantised(codes, scale.astype(np.float32), lowest.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class RecordedNetwork:
+    """A network whose features a pack holds.
+
+    Attributes:
+        backbone: Its name in the table of architectures, or ``"pixels"``.
+        weights: Which weights it had: ``"pretrained"``, or another name such as ``"edges"``.
+        input_size: Width and height in pixels in which it saw the images.
+        preprocessing: How images were prepared, in words; two networks that differ in it differ.
+        stages: Its stages, from input to output.
+        channels: Channels of each stage.
+        digests: SHA-256 of its weights up to the end of each stage.
+        file: Name of the features' file in the pack's folder.
+        source: Where the weights are from, with their file's digest and licence.
+    """
+
+    backbone: str
+    weights: str
+    input_size: int
+    preprocessing: str
+    stages: tuple[str, ...]
+    channels: tuple[int, ...]
+    digests: tuple[str, ...]
+    file: str
+    source: str
+
+
+class Pack:
+    """The recorded features of one data set; files are read when they are first needed.
+
+    Attributes:
+        name: The data set's name.
+        about: Where the images are from: ``source`` (name, origin, digest, licence, note),
+            ``class_names``, ``image_size``, and versions of what computed.
+        networks: The networks that saw the images.
+        labels: int64 ``[n]``.
+        is_test: bool ``[n]``: whether an image belongs to the test split.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Read what is in a pack's folder.
+
+        Args:
+            folder: The folder.
+        """
+        self.folder = folder
+        self.about: dict[str, Any] = json.loads((folder / "about.json").read_text("utf-8"))
+        self.name: str = self.about["name"]
+        self.networks = tuple(
+            RecordedNetwork(**{key: _frozen(value) for key, value in row.items()})
+            for row in self.about["networks"]
+        )
+        with np.load(folder / "images.npz", allow_pickle=False) as stored:
+            self.labels = stored["labels"].astype(np.int64)
+            self.is_test = stored["is_test"]
+            self._digests = stored["digests"]
+        self._row_of = {digest.tobytes(): row for row, digest in enumerate(self._digests)}
+
+    def digests(self) -> list[bytes]:
+        """Return the SHA-256 of each image."""
+        return list(self._row_of)
+
+    def features(
+        self, network: RecordedNetwork, stage: str, digests: Sequence[bytes]
+    ) -> np.ndarray:
+        """Return the features of some images.
+
+        Args:
+            network: One of :attr:`networks`.
+            stage: One of its stages.
+            digests: The images' digests.
+
+        Returns:
+            float32 ``[k, c]``, in the order of the digests.
+
+        Raises:
+            NotRecordedError: If an image is not in the pack, or this network has not seen it.
+        """
+        rows, quantised = _read(self.folder / network.file, stage)
+        place_of = {int(row): place for place, row in enumerate(rows)}
+        try:
+            places = [place_of[self._row_of[digest]] for digest in digests]
+        except KeyError:
+            raise NotRecordedError(
+                f"Recorded features are of {len(rows):,} images of {self.name}. Received: others. "
+                f"{HOW_TO_GET_PIXELS}"
+            ) from None
+        return quantised.numbers(places)
+
+
+HOW_TO_GET_PIXELS = (
+    "For pixels and any network use the real tier, which downloads them: TLH_TIER=real, or "
+    "tl.setup(tier='real')."
+)
+
+
+def load_pack(name: str) -> Pack:
+    """Read the pack of a data set.
+
+    Args:
+        name: The data set's name, such as ``"cats_dogs"``.
+
+    Returns:
+        The pack.
+
+    Raises:
+        FileNotFoundError: If there is none.
+
+    Example:
+        >>> load_pack("cats_dogs").labels.shape
+        (3000,)
+    """
+    for place in _places():
+        if (place / name / "about.json").is_file():
+            return _open(place / name)
+    raise FileNotFoundError(
+        f"Recorded features of {name} are read from {' or '.join(map(str, _places()))}. Received: "
+        f"no such folder; record them with: tlhelpers record features {name}"
+    )
+
+
+def packs() -> list[Pack]:
+    """Return all packs that are at hand, in order of their names.
+
+    Example:
+        >>> "cats_dogs" in [pack.name for pack in packs()]
+        True
+    """
+    found = {folder.parent.name for place in _places() for folder in place.glob("*/about.json")}
+    return [load_pack(name) for name in sorted(found)]
+
+
+def _places() -> list[Path]:
+    """Name the folders that packs may lie in: the book's, or what was installed with the package."""
+    package = Path(__file__).parents[1]
+    return [package / "recorded" / "features", package.parent / "book" / "_data" / "features"]
+
+
+@lru_cache(maxsize=8)
+def _open(folder: Path) -> Pack:
+    """Read a pack once per process."""
+    return Pack(folder)
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, stage: str) -> tuple[np.ndarray, Quantised]:
+    """Read one stage of a network: the images' rows in the pack, and their features."""
+    with np.load(path, allow_pickle=False) as stored:
+        parts = (stored[f"{stage}/{part}"] for part in ("codes", "scale", "offset"))
+        codes, scale, offset = parts
+        return stored["rows"], Quantised(np.ascontiguousarray(codes.T), scale, offset)
+
+
+def _frozen(value: Any) -> Any:
+    """Turn JSON's lists into tuples."""
+    return tuple(value) if isinstance(value, list) else value

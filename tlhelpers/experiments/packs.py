@@ -1,0 +1,300 @@
+"""Record features of real images: ``tlhelpers record features NAME`` writes a pack that travels.
+
+For each network every image is run once, and the map of every stage is averaged over its places.
+A stage of :data:`WIDE` channels or more is rounded to 64 levels, any other to 256: on these data
+neither moved a linear head's accuracy by more than 0.2 points, which is tested as they are written.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlhelpers.data.packs import Quantised, RecordedNetwork, quantise
+from tlhelpers.experiments.records import environment
+
+if TYPE_CHECKING:
+    from tlhelpers.data.splits import Dataset, Split
+    from tlhelpers.models.backbones import Backbone
+
+WIDE, CALIBRATION = 256, 64
+"""Channels from which 64 levels do; drawn images on which random weights are scaled."""
+
+TOLERANCE = 0.002
+"""Largest change of a linear head's accuracy that rounding may cause, mean over draws."""
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """One network looking at some of a data set's images.
+
+    Attributes:
+        backbone: Name for :func:`tlhelpers.load_backbone`, or ``"pixels"``.
+        input_size: Width and height in pixels.
+        weights: ``"pretrained"``, ``"edges"`` or ``"random"``. Defaults to ``"pretrained"``.
+        divided: Whether images are divided by 255 in place of the network's own preprocessing.
+        n: Images for training, of which as many again over four are for validation; all if None.
+        test: Test images; all if None.
+    """
+
+    backbone: str
+    input_size: int
+    weights: str = "pretrained"
+    divided: bool = False
+    n: int | None = None
+    test: int | None = None
+
+
+SOME = {"n": 480, "test": 400}
+PACKS: dict[str, tuple[dict[str, int], tuple[Sitting, ...]]] = {
+    "cats_dogs": (
+        {},
+        (
+            Sitting("mobilenet_v2", 224),
+            Sitting("vgg16", 224),
+            Sitting("pixels", 32),
+            Sitting("vgg16_mini", 64),
+            Sitting("vgg16", 224, divided=True, **SOME),
+            Sitting("vgg16", 224, "edges", **SOME),
+            Sitting("vgg16", 224, "random", **SOME),
+        ),
+    ),
+    "cifar10": (
+        {"n": 2800, "test": 1500},
+        (Sitting("vgg16", 64), Sitting("mobilenet_v2", 224), Sitting("pixels", 32)),
+    ),
+}
+"""Each pack: how many of the data set's images it holds, and which networks see them."""
+
+
+def record_features(name: str, folder: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+    """Write what is missing of a pack.
+
+    Args:
+        name: A name of :data:`PACKS`.
+        folder: Folder of the packs; the pack is a folder in it. What is there is kept.
+
+    Yields:
+        For each stage recorded: network, stage, bytes, and the largest change of accuracy.
+
+    Raises:
+        ValueError: If there is no such pack, it was made of other images, or rounding changes an
+            accuracy by more than 0.2 points.
+    """
+    from tlhelpers.data.datasets import load_dataset
+
+    if name not in PACKS:
+        raise ValueError(f"A pack is one of {', '.join(PACKS)}. Received: {name!r}.")
+    size, sittings = PACKS[name]
+    place = Path(folder) / name
+    place.mkdir(parents=True, exist_ok=True)
+    pool = load_dataset(name, tier="real", **size)
+    about = _begin(place, pool)
+    have = {row["file"] for row in about["networks"]}
+    for sitting in sittings:
+        file = _file_name(sitting)
+        if file in have:
+            continue
+        wanted = {key: value for key, value in asdict(sitting).items() if key in ("n", "test")}
+        some = {key: value for key, value in wanted.items() if value is not None}
+        data = load_dataset(name, tier="real", **(size | some))
+        base, arrays = _look(sitting, data)
+        rows = _rows_of(pool, data)
+        stored: dict[str, np.ndarray] = {"rows": rows}
+        for stage, numbers in arrays.items():
+            rounded = quantise(numbers, 63 if numbers.shape[1] >= WIDE else 255)
+            change = accuracy_change(numbers, rounded, data)
+            if change > TOLERANCE:
+                raise ValueError(
+                    f"Rounding may change an accuracy by {TOLERANCE:.1%} at most. Received: "
+                    f"{change:.2%} at {stage} of {file}."
+                )
+            stored |= {
+                f"{stage}/codes": np.ascontiguousarray(rounded.codes.T),
+                f"{stage}/scale": rounded.scale,
+                f"{stage}/offset": rounded.offset,
+            }
+            yield {"network": file, "stage": stage, "change": change, "shape": numbers.shape}
+        part = place / f".unfinished-{file}"
+        np.savez_compressed(part, **stored)  # type: ignore[arg-type]
+        os.replace(part, place / file)
+        about["networks"].append(asdict(_describe(sitting, base, arrays, file)))
+        _write_about(place, about)
+
+
+def accuracy_change(numbers: np.ndarray, rounded: Quantised, data: "Dataset") -> float:
+    """Measure what rounding does to a linear head's test accuracy.
+
+    Args:
+        numbers: Features of training, validation and test images, float ``[n, c]``.
+        rounded: The same, rounded.
+        data: The data set they are of.
+
+    Returns:
+        The change in size, 0 to 1: mean over five draws of 20 and of 100 labels per class, the
+        larger of the two.
+    """
+    from tlhelpers.data.splits import balanced_rows
+    from tlhelpers.transfer.heads import fit_linear_head
+
+    train, test = len(data.train), len(data.test)
+    restored = rounded.numbers()
+    changes = []
+    for n in (20, 100):
+        gains = []
+        for seed in range(5):
+            rows = balanced_rows(data.train.labels, n, np.random.default_rng(seed))
+            scores = []
+            for x in (numbers, restored):
+                head = fit_linear_head(
+                    x[rows],
+                    data.train.labels[rows],
+                    x[train : len(x) - test],
+                    data.validation.labels,
+                    n_classes=data.num_classes,
+                )
+                guesses = head.probabilities(x[len(x) - test :]).argmax(axis=1)
+                scores.append(float((guesses == data.test.labels).mean()))
+            gains.append(scores[1] - scores[0])
+        changes.append(abs(float(np.mean(gains))))
+    return max(changes)
+
+
+def load_sitting(sitting: Sitting) -> "Backbone":
+    """Load a sitting's network, with the weights and the preprocessing it says.
+
+    Args:
+        sitting: Which network.
+
+    Returns:
+        The backbone.
+    """
+    from tlhelpers.models.backbones import Preprocessing, load_backbone
+
+    base = load_backbone(sitting.backbone, sitting.input_size, weights=sitting.weights)
+    if sitting.divided:
+        base = replace(base, preprocessing=Preprocessing(scale=1 / 255))
+    return base
+
+
+def _look(sitting: Sitting, data: "Dataset") -> tuple["Backbone | None", dict[str, np.ndarray]]:
+    """Return the network, and its features of training, validation and test images by stage."""
+    splits = (data.train, data.validation, data.test)
+    if sitting.backbone == "pixels":
+        return None, {"pca": _pixel_scores(splits, sitting.input_size)}
+    base = load_sitting(sitting)
+    parts = [_stage_features(base, split) for split in splits]
+    return base, {
+        stage: np.concatenate([part[place] for part in parts])
+        for place, stage in enumerate(base.stages)
+    }
+
+
+def _stage_features(base: "Backbone", split: "Split") -> list[np.ndarray]:
+    """Average every stage's map over its places, in one pass over the images."""
+    import keras
+    from tqdm import tqdm
+
+    from tlhelpers.transfer.recipes import inference_batch_size
+
+    images = keras.Input((base.input_size, base.input_size, 3))
+    ends = [base.cut(stage).model.outputs[0] for stage in base.stages]
+    pooled = [keras.layers.GlobalAveragePooling2D()(end) for end in ends]
+    network = keras.Model(base.model.inputs, pooled)
+    model = keras.Model(images, network(base.preprocess(images), training=False))
+    length = inference_batch_size(base.input_size)
+    outputs = []
+    with tqdm(total=len(split), unit=" images", desc=f"{base.name} {split.name}") as bar:
+        for start in range(0, len(split), length):
+            pixels = split.load(range(start, min(start + length, len(split))), base.input_size)
+            padded = np.zeros((length, *pixels.shape[1:]), pixels.dtype)
+            padded[: len(pixels)] = pixels
+            outputs.append([one[: len(pixels)] for one in model.predict_on_batch(padded)])
+            bar.update(len(pixels))
+    return [np.concatenate([batch[place] for batch in outputs]) for place in range(len(ends))]
+
+
+def _pixel_scores(splits: Sequence["Split"], size: int) -> np.ndarray:
+    """Return the scores of the pixels' 64 first principal components, fitted on training images."""
+    from sklearn.decomposition import PCA
+
+    flat = [split.load(None, size).reshape(len(split), -1) / 255 for split in splits]
+    fitted = PCA(64, random_state=0).fit(flat[0])
+    return np.concatenate([fitted.transform(part) for part in flat]).astype(np.float32)
+
+
+def _begin(place: Path, pool: "Dataset") -> dict[str, Any]:
+    """Read a pack's description, or begin one with the images' labels and digests."""
+    splits = (pool.train, pool.validation, pool.test)
+    images = {
+        "labels": np.concatenate([split.labels for split in splits]).astype(np.uint8),
+        "is_test": np.repeat([False, False, True], [len(split) for split in splits]),
+        "digests": np.frombuffer(b"".join(b"".join(s.digests()) for s in splits), np.uint8),
+    }
+    images["digests"] = images["digests"].reshape(-1, 32)
+    path = place / "about.json"
+    if path.is_file():
+        with np.load(place / "images.npz", allow_pickle=False) as stored:
+            if not all(np.array_equal(stored[key], value) for key, value in images.items()):
+                raise ValueError(
+                    f"A pack holds features of the same images for every network. Received: other "
+                    f"images than those of {place}. Record into another folder with --to."
+                )
+        return json.loads(path.read_text("utf-8"))
+    np.savez_compressed(place / "images.npz", **images)  # type: ignore[arg-type]
+    about = {
+        "name": pool.name,
+        "source": asdict(pool.source),
+        "class_names": list(pool.class_names),
+        "environment": environment(),
+        "networks": [],
+    }
+    _write_about(place, about)
+    return about
+
+
+def _write_about(place: Path, about: dict[str, Any]) -> None:
+    """Replace the description once the new one is whole."""
+    part = place / ".unfinished-about.json"
+    part.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+    os.replace(part, place / "about.json")
+
+
+def _rows_of(pool: "Dataset", data: "Dataset") -> np.ndarray:
+    """Return where in the pack the images of a part of the data set lie."""
+    row_of = {
+        digest: row
+        for row, digest in enumerate(
+            digest for split in (pool.train, pool.validation, pool.test) for digest in split.digests()
+        )
+    }
+    splits = (data.train, data.validation, data.test)
+    return np.array([row_of[one] for split in splits for one in split.digests()], np.int32)
+
+
+def _describe(
+    sitting: Sitting, base: "Backbone | None", arrays: dict[str, np.ndarray], file: str
+) -> RecordedNetwork:
+    """Describe a sitting for the pack."""
+    return RecordedNetwork(
+        backbone=sitting.backbone,
+        weights=sitting.weights if base else "none",
+        input_size=sitting.input_size,
+        preprocessing=str(base.preprocessing) if base else "pixels / 255, 64 principal components",
+        stages=tuple(arrays),
+        channels=tuple(numbers.shape[1] for numbers in arrays.values()),
+        digests=tuple(base.cut(stage).weights_digest() if base else "" for stage in arrays),
+        file=file,
+        source=base.weights if base else "",
+    )
+
+
+def _file_name(sitting: Sitting) -> str:
+    """Name a sitting's file."""
+    parts = [sitting.backbone, str(sitting.input_size)]
+    parts += [sitting.weights] if sitting.weights != "pretrained" else []
+    return "-".join(parts + (["divided_by_255"] if sitting.divided else [])) + ".npz"
