@@ -15,7 +15,7 @@ import tlhelpers as tl
 from tlhelpers.runtime import peak_memory_gibibytes
 from tlhelpers.experiments.field.cifar10 import train_small_resnet
 tl.setup(seed=0, tier="embedded")
-data = tl.load_dataset("cifar10", image_size=32, n=2000)
+data = tl.load_dataset("objects", image_size=32, n=2000)
 few = data.few(int(sys.argv[1]))
 train_small_resnet(few, width=16, epochs=1)
 started = time.perf_counter()
@@ -28,7 +28,7 @@ import sys, time
 import tlhelpers as tl
 from tlhelpers.runtime import peak_memory_gibibytes
 tl.setup(seed=0, tier="embedded")
-tl.from_scratch(tl.load_backbone("vgg16_mini", 64), tl.load_dataset("cats_dogs").few(10))
+tl.from_scratch(tl.load_backbone("vgg16_mini", 64), tl.load_dataset("pets").few(10))
 started = time.perf_counter()
 tl.worlds.pets(10 * int(sys.argv[1]), seed=1)
 print(time.perf_counter() - started, peak_memory_gibibytes())

@@ -82,7 +82,7 @@ def half_precision() -> dict[str, Any]:
     differences = []
     with empty_cache():
         for seed in range(10):
-            data = tl.load_dataset("cats_dogs", tier="embedded", n=400, test=500, seed=seed).few(20)
+            data = tl.load_dataset("pets", n=400, test=500, seed=seed).few(20)
             scores = []
             for dtype in ("float32", "float16"):
                 train, held_out, test = (

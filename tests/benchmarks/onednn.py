@@ -17,14 +17,14 @@ tl.setup(seed=0, tier="embedded")
 share = float(sys.argv[1])
 """
 VGG16_MINI = """
-few = tl.load_dataset("cats_dogs", n=100, test=50).few(max(5, round(40 * share)))
+few = tl.load_dataset("pets", n=100, test=50).few(max(5, round(40 * share)))
 def job():
     base = tl.load_backbone("vgg16_mini", 64, weights=None)
     tl.from_scratch(base, few, recipe=tl.recipes.Training(8, 16, 1e-3))
 """
 SMALL_RESNET = """
 from tlhelpers.experiments.field.cifar10 import train_small_resnet
-few = tl.load_dataset("cifar10", image_size=32, n=1500, test=50).few(max(5, round(100 * share)))
+few = tl.load_dataset("objects", image_size=32, n=1500, test=50).few(max(5, round(100 * share)))
 def job():
     train_small_resnet(few, width=16, epochs=2)
 """

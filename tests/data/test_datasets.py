@@ -67,7 +67,7 @@ def zip_of_images(names, form="PNG", size=32):
 
 
 class TestEmbedded:
-    @pytest.mark.parametrize(("name", "size"), [("cats_dogs", 64), ("cifar10", 32)])
+    @pytest.mark.parametrize(("name", "size"), [("pets", 64), ("objects", 32)])
     def test_drawn(self, plain, name, size):
         data = load_dataset(name, n=40, test=20)
         assert sizes(data) == (40, 10, 20)
@@ -79,20 +79,20 @@ class TestEmbedded:
         assert load_dataset(name, n=40, test=20, image_size=24).train.images.shape[1] == 24
 
     def test_class_names(self, plain):
-        assert load_dataset("cats_dogs", n=4, test=2).class_names == ("cat", "dog")
-        assert load_dataset("cifar10", n=20, test=10).num_classes == 10
+        assert load_dataset("pets", n=4, test=2).class_names == ("cat", "dog")
+        assert load_dataset("objects", n=20, test=10).num_classes == 10
 
     def test_seed_changes_all_but_the_test_split(self, plain):
-        first, other = (load_dataset("cats_dogs", n=16, test=8, seed=seed) for seed in (0, 1))
+        first, other = (load_dataset("pets", n=16, test=8, seed=seed) for seed in (0, 1))
         assert first.test.digest == other.test.digest
         assert not set(first.train.digests()) & set(other.train.digests())
         digests = [set(s.digests()) for s in (first.train, first.validation, first.test)]
         assert len(set.union(*digests)) == 16 + 4 + 8
         datasets._draw.cache_clear()
-        assert load_dataset("cats_dogs", n=16, test=8).source == first.source
+        assert load_dataset("pets", n=16, test=8).source == first.source
 
     def test_label_noise_spares_the_test_split(self, plain):
-        data = load_dataset("cats_dogs", n=200, test=50, label_noise=0.5, image_size=16)
+        data = load_dataset("pets", n=200, test=50, label_noise=0.5, image_size=16)
         wrong = {
             split.name: np.mean(split.labels != split.conditions["true_label"])
             for split in (data.train, data.validation, data.test)
@@ -103,9 +103,9 @@ class TestEmbedded:
         assert "label_noise=0.5" in data.source.note
 
     def test_knobs_reach_the_world(self, plain):
-        base = load_dataset("cats_dogs", n=8, test=4, image_size=16)
+        base = load_dataset("pets", n=8, test=4, image_size=16)
         for knob in ({"relatedness": 0.0}, {"shift": "blur"}, {"difficulty": 1.0}):
-            changed = load_dataset("cats_dogs", n=8, test=4, image_size=16, **knob)
+            changed = load_dataset("pets", n=8, test=4, image_size=16, **knob)
             assert changed.train.digest != base.train.digest
             assert changed.test.digest != base.test.digest
 
@@ -156,12 +156,10 @@ class TestErrors:
             load_dataset("digits", tier="imaginary")
 
     def test_unknown_knobs(self, plain):
-        with pytest.raises(
-            TypeError, match=r"embedded tier: n, test, relatedness.*Received: colour"
-        ):
-            load_dataset("cats_dogs", colour=1)
-        with pytest.raises(TypeError, match=r"real tier: n, test\. Received: relatedness"):
-            load_dataset("cats_dogs", tier="real", relatedness=0.5)
+        with pytest.raises(TypeError, match=r"knobs: n, test, relatedness.*Received: colour"):
+            load_dataset("pets", colour=1)
+        with pytest.raises(TypeError, match=r"Received: relatedness\..*called 'pets'"):
+            load_dataset("cats_dogs", relatedness=0.5)
 
     def test_tier_of_the_environment(self, plain, tmp_path, monkeypatch):
         make_mirror(tmp_path / "mirror", monkeypatch)

@@ -15,7 +15,7 @@ TRAIN = """
 import json, sys
 import tlhelpers as tl
 rt = tl.setup(seed=0, devices={devices})
-data = tl.load_dataset("cats_dogs", tier="embedded", image_size=32, n=60, test=30)
+data = tl.load_dataset("pets", image_size=32, n=60, test=30)
 base = tl.load_backbone("vgg16_mini", 32)
 recipe = tl.recipes.Training(epochs=4, batch_size=len(data.train), learning_rate=1e-4, dropout=0)
 blank = tl.from_scratch(base, data, recipe=recipe)

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from tlhelpers.data.published import (
     load_mnist,
     load_photographs,
 )
+from tlhelpers.data.packs import load_pack
 from tlhelpers.data.splits import Dataset, Source, Split, carve_rows
 from tlhelpers.runtime import check_tier
 from tlhelpers.runtime import tier as tier_in_force
@@ -31,7 +32,7 @@ _DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 class _Entry:
     """How one data set is made in each tier, and the size its images come in (pixels).
 
-    ``world`` names the procedural world that the embedded tier draws from, if it does.
+    ``world`` names the procedural world it is drawn from, if it is: then both tiers draw it.
     """
 
     embedded: Callable[..., Dataset]
@@ -53,16 +54,19 @@ def load_dataset(
 
     | name | embedded tier | real tier |
     | --- | --- | --- |
-    | cats_dogs | drawn cats and dogs, 64 px: 1,600 / 400 / 1,000 | photographs, 224 px: 1,600 / 400 / 1,000 |
-    | cifar10 | drawn objects of ten classes, 32 px: 2,000 / 500 / 1,000 | CIFAR-10, 32 px: 45,000 / 5,000 / 10,000 |
+    | cats_dogs | recorded features of the photographs, no pixels: 1,600 / 400 / 1,000 | photographs, 224 px: 1,600 / 400 / 1,000 |
+    | cifar10 | recorded features of 5,000 of its images, no pixels: 2,800 / 700 / 1,500 | CIFAR-10, 32 px: 45,000 / 5,000 / 10,000 |
     | digits | scikit-learn's 8 px digits, given at 32 px: 1,150 / 287 / 360 | MNIST's 28 px digits, given at 32 px: 55,000 / 5,000 / 10,000 |
+    | pets | drawn cats and dogs, 64 px: 1,600 / 400 / 1,000 | the same |
+    | objects | drawn objects of ten classes, 32 px: 2,000 / 500 / 1,000 | the same |
 
     Validation images are carved from the training images, each class in proportion. The
     test split is the published one (for scikit-learn's digits a fixed draw), and the same
     for every seed.
 
     Args:
-        name: "cats_dogs", "cifar10" or "digits".
+        name: "cats_dogs", "cifar10" or "digits", which are real, or "pets" or "objects", which are
+            drawn.
         tier: "embedded" downloads nothing; "real" fetches files or uses a mirror.
             Defaults to the tier of :func:`tlhelpers.setup` or ``TLH_TIER``.
         image_size: Height and width in pixels. Defaults to the table's.
@@ -77,11 +81,11 @@ def load_dataset(
 
     Raises:
         ValueError: If the name or tier is unknown, or there are fewer images than asked for.
-        TypeError: If a knob does not exist for this data set and tier.
+        TypeError: If a knob does not exist for this data set and tier, or belongs to a drawn one.
         DownloadError: If a file can't be had.
 
     Example:
-        >>> data = load_dataset("cats_dogs", tier="embedded", n=40, test=10)
+        >>> data = load_dataset("pets", n=40, test=10)
         >>> len(data.train), len(data.validation), len(data.test)
         (40, 10, 10)
     """
@@ -94,13 +98,14 @@ def load_dataset(
     entry = _TABLE[name]
     make = entry.embedded if chosen == "embedded" else entry.real
     known = ["n", "test"]
-    if chosen == "embedded" and entry.world:
+    if entry.world:
         known += _world_knobs(entry.world)
     unknown = sorted(set(knobs) - set(known))
     if unknown:
+        drawn = {"cats_dogs": "pets", "cifar10": "objects"}.get(name)
+        hint = f" Drawn images, which have more, are called {drawn!r}." if drawn else ""
         raise TypeError(
-            f"{name} has these knobs in the {chosen} tier: {', '.join(known)}. "
-            f"Received: {', '.join(unknown)}."
+            f"{name} has these knobs: {', '.join(known)}. Received: {', '.join(unknown)}.{hint}"
         )
     size = entry.embedded_size if chosen == "embedded" else entry.real_size
     return make(size=size if image_size is None else image_size, seed=seed, **knobs)
@@ -114,21 +119,47 @@ def _world_knobs(world: str) -> list[str]:
     return [knob for knob in parameters if knob not in ("n", "seed", "image_size")]
 
 
-def _drawn_cats_dogs(
-    size: int, seed: int, n: int = 1600, test: int = 1000, **knobs: Any
-) -> Dataset:
-    """Draw cats and dogs."""
-    return _drawn("cats_dogs", "pets", size, seed, n, test, knobs)
+def _recorded(name: str, validation_size: int) -> Callable[..., Dataset]:
+    """Return how to read a data set whose features are recorded."""
+
+    def read(size: int, seed: int, n: int | None = None, test: int | None = None) -> Dataset:
+        """Make the splits of the pack's images, carved as the real tier carves them."""
+        pack = load_pack(name)
+        digests, names = pack.digests(), tuple(pack.about["class_names"])
+        train, test_split = (
+            Split.from_pack(
+                name,
+                [digests[row] for row in rows],
+                pack.labels[rows],
+                names,
+                image_size=size,
+                name=part,
+            )
+            for part, rows in (
+                ("train", np.flatnonzero(~pack.is_test)),
+                ("test", np.flatnonzero(pack.is_test)),
+            )
+        )
+        source = Source(**pack.about["source"])
+        note = "; ".join(filter(None, (source.note, "recorded features, without pixels")))
+        return _published(
+            name, train, test_split, replace(source, note=note), validation_size, seed, n, test
+        )
+
+    return read
 
 
-def _drawn_cifar10(size: int, seed: int, n: int = 2000, test: int = 1000, **knobs: Any) -> Dataset:
-    """Draw objects of ten classes."""
-    return _drawn("cifar10", "objects", size, seed, n, test, knobs)
+def _world(world: str, usual: int) -> Callable[..., Dataset]:
+    """Return how to draw a data set of a world."""
+
+    def draw(size: int, seed: int, n: int = usual, test: int = 1000, **knobs: Any) -> Dataset:
+        """Draw it."""
+        return _drawn(world, size, seed, n, test, knobs)
+
+    return draw
 
 
-def _drawn(
-    name: str, world: str, size: int, seed: int, n: int, test: int, knobs: dict[str, Any]
-) -> Dataset:
+def _drawn(world: str, size: int, seed: int, n: int, test: int, knobs: dict[str, Any]) -> Dataset:
     """Draw the three splits of a world; each has its own stream of random numbers."""
     train_seed, validation_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
     for_test = {knob: value for knob, value in knobs.items() if knob != "label_noise"}
@@ -143,7 +174,7 @@ def _drawn(
         "MIT",
         f"seed={seed}" + (f", {settings}" if settings else ""),
     )
-    return Dataset(name, train, validation, test_split, source)
+    return Dataset(world, train, validation, test_split, source)
 
 
 @functools.lru_cache(maxsize=6)
@@ -242,9 +273,11 @@ def _mnist_digits(size: int, seed: int, n: int | None = None, test: int | None =
 
 
 _TABLE = {
-    "cats_dogs": _Entry(_drawn_cats_dogs, 64, _photographed_cats_dogs, 224, world="pets"),
-    "cifar10": _Entry(_drawn_cifar10, 32, _published_cifar10, 32, world="objects"),
+    "cats_dogs": _Entry(_recorded("cats_dogs", 400), 224, _photographed_cats_dogs, 224),
+    "cifar10": _Entry(_recorded("cifar10", 700), 32, _published_cifar10, 32),
     "digits": _Entry(_scanned_digits, 32, _mnist_digits, 32),
+    "pets": _Entry(_world("pets", 1600), 64, _world("pets", 1600), 64, world="pets"),
+    "objects": _Entry(_world("objects", 2000), 32, _world("objects", 2000), 32, world="objects"),
 }
 
 

@@ -77,7 +77,7 @@ def load_target(target: Target, seed: int) -> "Dataset":
         The data set.
 
     Example:
-        >>> load_target(Target("cats_dogs", "embedded", 32, {"n": 40}), seed=0).image_size
+        >>> load_target(Target("pets", "embedded", 32, {"n": 40}), seed=0).image_size
         32
     """
     from tlhelpers.data.datasets import load_dataset
@@ -92,8 +92,8 @@ def load_target(target: Target, seed: int) -> "Dataset":
 
 
 TARGETS = {
-    "pets": Target("cats_dogs", "embedded", 64, {"n": 1000}),
-    "objects": Target("cifar10", "embedded", 32, {"n": 4000}),
+    "pets": Target("pets", "embedded", 64, {"n": 1000}),
+    "objects": Target("objects", "embedded", 32, {"n": 4000}),
     "cifar10": Target("cifar10", "real", 32),
     # A mirrored digit is another sign, or none.
     "mnist": Target("digits", "real", 32, augmentation=Augmentation(flip=False)),

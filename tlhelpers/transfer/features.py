@@ -129,7 +129,7 @@ def extract_features(
 
     Example:
         >>> import tlhelpers as tl
-        >>> data = tl.load_dataset("cats_dogs", tier="embedded", n=8)
+        >>> data = tl.load_dataset("pets", n=8)
         >>> extract_features(tl.load_backbone("vgg16_mini", 64), data.train).shape
         (8, 128)
     """
