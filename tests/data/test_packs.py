@@ -1,0 +1,126 @@
+"""Packs of recorded features: rounding, reading, and what can't be had from them."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from tlhelpers.data import packs
+from tlhelpers.data.datasets import load_dataset
+from tlhelpers.data.packs import NotRecordedError, Pack, load_pack, quantise
+
+
+def numbers(n=40, c=6, seed=0):
+    return np.random.default_rng(seed).lognormal(size=(n, c)).astype("float32") * 100
+
+
+@pytest.mark.parametrize("steps", [255, 63])
+def test_rounding_is_off_by_half_a_step_at_most(steps):
+    x = numbers()
+    error = np.abs(quantise(x, steps).numbers() - x).max(axis=0)
+    assert (error <= 0.5001 * (x.max(axis=0) - x.min(axis=0)) / steps).all()
+    assert quantise(x, steps).codes.max() == steps
+
+
+def test_a_dead_channel_stays_what_it_is():
+    x = np.full((5, 1), 7.25, "float32")
+    assert np.array_equal(quantise(x).numbers(), x)
+
+
+@pytest.mark.parametrize("x", [np.zeros((0, 3)), np.array([[1.0, np.nan]]), np.zeros(3)])
+def test_what_is_no_table_of_numbers_is_refused(x):
+    with pytest.raises(ValueError, match=r"finite numbers.*Received: shape"):
+        quantise(x)
+
+
+def make_pack(folder, x):
+    digests = [bytes([i]) + bytes(31) for i in range(len(x))]  # a digest may end in zeros
+    rounded = quantise(x)
+    folder.mkdir(parents=True)
+    np.savez(
+        folder / "images.npz",
+        labels=np.arange(len(x), dtype=np.uint8) % 2,
+        is_test=np.arange(len(x)) >= 30,
+        digests=np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32),
+    )
+    rows = np.arange(0, len(x), 2, dtype=np.int32)
+    np.savez(
+        folder / "net.npz",
+        rows=rows,
+        **{
+            "last/codes": np.ascontiguousarray(rounded.codes[rows].T),
+            "last/scale": rounded.scale,
+            "last/offset": rounded.offset,
+        },
+    )
+    network = {
+        "backbone": "net",
+        "weights": "pretrained",
+        "input_size": 8,
+        "preprocessing": "none",
+        "stages": ["last"],
+        "channels": [x.shape[1]],
+        "digests": ["0"],
+        "file": "net.npz",
+        "source": "nowhere",
+    }
+    source = {"name": "x", "origin": "y", "digest": "z", "licence": "MIT", "note": ""}
+    about = {"name": "toys", "class_names": ["a", "b"], "source": source, "networks": [network]}
+    (folder / "about.json").write_text(json.dumps(about))
+    return digests
+
+
+def test_features_come_in_the_order_asked_for(tmp_path):
+    x = numbers()
+    digests = make_pack(tmp_path / "toys", x)
+    pack = Pack(tmp_path / "toys")
+    got = pack.features(pack.networks[0], "last", [digests[4], digests[2]])
+    assert np.allclose(got, x[[4, 2]], atol=0.01 * x.max())
+    with pytest.raises(NotRecordedError, match=r"of 20 images of toys.*TLH_TIER=real"):
+        pack.features(pack.networks[0], "last", [digests[1]])
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("cats_dogs", (1600, 400, 1000)), ("cifar10", (2800, 700, 1500))])
+def test_a_recorded_data_set_has_labels_and_no_pixels(name, sizes):
+    data = load_dataset(name, tier="embedded")
+    assert tuple(map(len, (data.train, data.validation, data.test))) == sizes
+    for split in (data.train, data.validation, data.test):
+        counts = np.bincount(split.labels)
+        assert counts.min() == counts.max()
+    for ask in (lambda: data.train.images, lambda: next(iter(data.test.to_tf_data(2)))):
+        with pytest.raises(Exception, match="features of .*, not their pixels.*TLH_TIER=real"):
+            ask()
+
+
+def test_draws_are_nested_and_differ_by_seed():
+    data = load_dataset("cats_dogs", tier="embedded")
+    few, more = (set(data.few(n).train.digests()) for n in (20, 100))
+    assert few < more
+    assert few != set(data.few(20, seed=1).train.digests())
+
+
+def test_names_of_drawn_worlds_are_told():
+    with pytest.raises(TypeError, match=r"Received: shift\..*called 'objects'"):
+        load_dataset("cifar10", shift="blur")
+
+
+def test_a_pack_is_read_in_less_than_a_second():
+    packs._open.cache_clear()
+    packs._read.cache_clear()
+    started = time.process_time()
+    pack = load_pack("cats_dogs")
+    for network in pack.networks:
+        for stage in network.stages:
+            packs._read(pack.folder / network.file, stage)
+    assert time.process_time() - started < 10  # all of them; one takes a tenth of a second
+
+
+def test_all_packs_together_are_small():
+    sizes = [f.stat().st_size for pack in packs.packs() for f in pack.folder.iterdir()]
+    assert sum(sizes) <= 20e6
+
+
+def test_a_missing_pack_says_how_to_record_it():
+    with pytest.raises(FileNotFoundError, match="tlhelpers record features nosuch"):
+        load_pack("nosuch")
