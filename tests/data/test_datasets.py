@@ -147,7 +147,8 @@ class TestEmbedded:
 class TestErrors:
     def test_unknown_name(self, plain):
         with pytest.raises(
-            ValueError, match=r"cats_dogs, cifar10, digits, objects, pets\. Received: 'cats'.*load_folder"
+            ValueError,
+            match=r"cats_dogs, cifar10, digits, objects, pets\. Received: 'cats'.*load_folder",
         ):
             load_dataset("cats")
 

@@ -81,7 +81,9 @@ def test_features_come_in_the_order_asked_for(tmp_path):
         pack.features(pack.networks[0], "last", [digests[1]])
 
 
-@pytest.mark.parametrize(("name", "sizes"), [("cats_dogs", (1600, 400, 1000)), ("cifar10", (2800, 700, 1500))])
+@pytest.mark.parametrize(
+    ("name", "sizes"), [("cats_dogs", (1600, 400, 1000)), ("cifar10", (2800, 700, 1500))]
+)
 def test_a_recorded_data_set_has_labels_and_no_pixels(name, sizes):
     data = load_dataset(name, tier="embedded")
     assert tuple(map(len, (data.train, data.validation, data.test))) == sizes
@@ -89,7 +91,7 @@ def test_a_recorded_data_set_has_labels_and_no_pixels(name, sizes):
         counts = np.bincount(split.labels)
         assert counts.min() == counts.max()
     for ask in (lambda: data.train.images, lambda: next(iter(data.test.to_tf_data(2)))):
-        with pytest.raises(Exception, match="features of .*, not their pixels.*TLH_TIER=real"):
+        with pytest.raises(Exception, match=r"features of .*, not their pixels.*TLH_TIER=real"):
             ask()
 
 

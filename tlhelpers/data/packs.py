@@ -14,9 +14,42 @@ from typing import Any
 
 import numpy as np
 
+HOW_TO_GET_PIXELS = (
+    "For pixels and any network use the real tier, which downloads them: TLH_TIER=real, or "
+    "tl.setup(tier='real')."
+)
+
 
 class NotRecordedError(ValueError):
     """Something was asked for that recorded features can't give; the message says how to get it."""
+
+
+class NotAtHand:
+    """Stands where a Keras model would be; any use of it says how to get the model."""
+
+    def __init__(self, what: str) -> None:
+        """Name what is missing.
+
+        Args:
+            what: Such as ``"mobilenet_v2's weights"``.
+        """
+        self._what = what
+
+    def __getattr__(self, name: str) -> Any:
+        """Refuse, but for what Python itself looks for."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise self.refusal()
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        """Refuse."""
+        raise self.refusal()
+
+    def refusal(self) -> NotRecordedError:
+        """Return the error that says so."""
+        return NotRecordedError(
+            f"The embedded tier holds recorded features, not {self._what}. {HOW_TO_GET_PIXELS}"
+        )
 
 
 @dataclass(frozen=True)
@@ -136,6 +169,35 @@ class Pack:
         """Return the SHA-256 of each image."""
         return list(self._row_of)
 
+    def find(self, backbone: str, stage: str, digest: str, preprocessing: str) -> RecordedNetwork:
+        """Return the network that is the same up to the end of a stage.
+
+        Args:
+            backbone: Its name.
+            stage: The stage.
+            digest: SHA-256 of the weights up to there.
+            preprocessing: How images are prepared, in words.
+
+        Returns:
+            One of :attr:`networks`.
+
+        Raises:
+            NotRecordedError: If there is none.
+        """
+        for network in self.networks:
+            if (network.backbone, network.preprocessing) == (backbone, preprocessing) and (
+                stage in network.stages and digest == network.digests[network.stages.index(stage)]
+            ):
+                return network
+        known = ", ".join(
+            f"{one.backbone} at {one.input_size} px ({one.weights})" for one in self.networks
+        )
+        raise NotRecordedError(
+            f"Recorded features of {self.name} are of {known}, each with its own preprocessing or as "
+            f"its file says. Received: another network, or other weights, {backbone} up to {stage}. "
+            f"{HOW_TO_GET_PIXELS}"
+        )
+
     def features(
         self, network: RecordedNetwork, stage: str, digests: Sequence[bytes]
     ) -> np.ndarray:
@@ -162,12 +224,6 @@ class Pack:
                 f"{HOW_TO_GET_PIXELS}"
             ) from None
         return quantised.numbers(places)
-
-
-HOW_TO_GET_PIXELS = (
-    "For pixels and any network use the real tier, which downloads them: TLH_TIER=real, or "
-    "tl.setup(tier='real')."
-)
 
 
 def load_pack(name: str) -> Pack:
@@ -210,6 +266,32 @@ def _places() -> list[Path]:
     """Name the folders that packs may lie in: the book's, or what was installed with the package."""
     package = Path(__file__).parents[1]
     return [package / "recorded" / "features", package.parent / "book" / "_data" / "features"]
+
+
+def find_network(backbone: str, input_size: int, weights: str) -> RecordedNetwork | None:
+    """Look for a network in all packs.
+
+    Args:
+        backbone: Its name.
+        input_size: Width and height in pixels.
+        weights: Which weights: ``"pretrained"``, ``"edges"`` or ``"random"``.
+
+    Returns:
+        The network, or None.
+
+    Example:
+        >>> find_network("mobilenet_v2", 224, "pretrained").stages[-1]
+        'out_relu'
+    """
+    for pack in packs():
+        for network in pack.networks:
+            if (network.backbone, network.input_size, network.weights) == (
+                backbone,
+                input_size,
+                weights,
+            ):
+                return network
+    return None
 
 
 @lru_cache(maxsize=8)

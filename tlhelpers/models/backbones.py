@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlhelpers.data.downloads import fetch, mirror, mirror_names
+from tlhelpers.data.packs import NotAtHand, NotRecordedError, RecordedNetwork, find_network
 from tlhelpers.runtime import tier
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Architecture:
         paper: Where it is described.
         source: What its weights were trained on.
         own_weights_at: Image sizes for which there is another weights file, named after the size.
+        others: Other trained weights of the same architecture: name to file.
     """
 
     application: str
@@ -69,6 +71,7 @@ class Architecture:
     paper: str
     source: str = IMAGENET
     own_weights_at: tuple[int, ...] = ()
+    others: Mapping[str, str] = field(default_factory=dict)
 
 
 _VGG_STAGES = {f"block{i}_pool": f"block{i}_pool" for i in range(1, 6)}
@@ -88,6 +91,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         preprocessing=CAFFE,
         stages=_VGG_STAGES,
         paper="Simonyan & Zisserman 2015, arXiv:1409.1556",
+        others={"edges": "vgg16_edges_hed_bsds500_notop.h5"},
     ),
     "mobilenet_v2": Architecture(
         application="MobileNetV2",
@@ -387,6 +391,53 @@ class Backbone:
         return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class RecordedBackbone(Backbone):
+    """A network whose features are recorded and whose weights are not at hand.
+
+    It can be cut, its features can be read, and the same architecture can be trained from random
+    weights. What needs its weights says how to get them.
+
+    Attributes:
+        recorded: What is known of the network.
+    """
+
+    recorded: RecordedNetwork | None = None
+
+    def cut(self, stage: str) -> "Backbone":
+        """Return the network up to the end of a stage; see :meth:`Backbone.cut`."""
+        check_stage(stage, self.stages, self.name)
+        layers = dict(list(self.stage_layers.items())[: self.stages.index(stage) + 1])
+        return replace(self, stage_layers=layers)
+
+    def copy(self) -> "Backbone":
+        """Refuse: there are no weights to copy."""
+        raise self._absent()
+
+    def after(self, stage: str) -> "keras.Model":
+        """Refuse: there are no layers."""
+        raise self._absent()
+
+    def on_raw_images(self) -> "keras.Model":
+        """Refuse: there are no layers."""
+        raise self._absent()
+
+    def with_random_weights(self, seed: int = 0) -> "Backbone":
+        """Return the same architecture with new weights; see :meth:`Backbone.with_random_weights`."""
+        built = load_backbone(self.name, self.input_size, cut=self.stages[-1], weights=None)
+        return built.with_random_weights(seed)
+
+    def weights_digest(self) -> str:
+        """Return the SHA-256 that the weights had when the features were recorded."""
+        if self.recorded is None:
+            raise self._absent()
+        return self.recorded.digests[self.recorded.stages.index(self.stages[-1])]
+
+    def _absent(self) -> NotRecordedError:
+        """Return the error that says what is missing."""
+        return NotAtHand(f"{self.name}'s weights").refusal()
+
+
 def check_stage(stage: str, stages: Sequence[str], backbone: str) -> str:
     """Return ``stage`` if the backbone has it.
 
@@ -430,10 +481,13 @@ def load_backbone(
             those of the image size where there are any; for ``vgg16_mini`` the weights that ship
             with this package), the path of a weights file for the network as cut (for
             ``vgg16_mini`` also one that ``tlhelpers.experiments.pretrain`` wrote), or None for
-            random ones. Defaults to ``"pretrained"``.
+            random ones. For VGG16 also ``"edges"``, trained on from ImageNet to find edges, and
+            ``"random"``, He's with every channel brought to unit variance on drawn images: what a
+            frozen random network is compared with. Defaults to ``"pretrained"``.
 
     Returns:
-        The backbone, with its own preprocessing.
+        The backbone, with its own preprocessing. In the embedded tier, where nothing is downloaded,
+        a network whose features are recorded comes without its weights.
 
     Raises:
         ValueError: If the name or the stage is unknown, the size is too small, or the file holds
@@ -458,10 +512,30 @@ def load_backbone(
             f"five times. Received: input_size={input_size}."
         )
     last = check_stage(cut or list(row.stages)[-1], tuple(row.stages), name)
+    ends = dict(list(row.stages.items())[: list(row.stages).index(last) + 1])
+    if (
+        tier() == "embedded"
+        and name != "vgg16_mini"
+        and weights in ("pretrained", "random", *row.others)
+    ):
+        known = find_network(name, input_size, str(weights))
+        if known is not None:
+            absent: Any = NotAtHand(f"{name}'s weights")
+            return RecordedBackbone(
+                name,
+                absent,
+                row.preprocessing,
+                ends,
+                input_size,
+                known.source,
+                row.paper,
+                row.source,
+                recorded=known,
+            )
     whole = _build(name, input_size)
     layers = {
         stage: whole.layers[-1].name if layer == NETWORK_OUTPUT else layer
-        for stage, layer in list(row.stages.items())[: list(row.stages).index(last) + 1]
+        for stage, layer in ends.items()
     }
     model = _end_at(whole, layers[last])
     if weights is None:
@@ -472,14 +546,29 @@ def load_backbone(
         path = WEIGHTS_FILE if weights == "pretrained" else Path(weights)
         held = path.name
         load_weights_into(model, path)
-    elif weights == "pretrained":
-        held = _published_file(name, input_size)
+    elif weights == "random":
+        return _scaled_random(
+            Backbone(name, model, row.preprocessing, layers, input_size, "random", row.paper)
+        )
+    elif weights in ("pretrained", *row.others):
+        held = row.others.get(str(weights)) or _published_file(name, input_size)
         vouched = f", although {mirror()} lists it with this digest" if mirror() else ""
         _load_file(whole, fetch(held), name, vouched)
     else:
         held = Path(weights).name
         _load_file(model, Path(weights), f"{name} as cut at {layers[last]}")
     return Backbone(name, model, row.preprocessing, layers, input_size, held, row.paper, row.source)
+
+
+def _scaled_random(base: Backbone) -> Backbone:
+    """Draw He's weights and bring every channel to unit variance on drawn images, block by block."""
+    from tlhelpers.models.initialisation import standardise_channels
+    from tlhelpers.worlds import formulas
+
+    drawn = base.with_random_weights(seed=0)
+    images = formulas(n=64, seed=0, image_size=base.input_size).images
+    standardise_channels(drawn.model, np.asarray(drawn.preprocess(images)))
+    return replace(drawn, weights="random, every channel scaled")
 
 
 def _build(name: str, input_size: int) -> "keras.Model":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from tlhelpers.data.packs import HOW_TO_GET_PIXELS, NotRecordedError, load_pack
 from tlhelpers.models.backbones import Backbone
 from tlhelpers.runtime import has_gpu, installed_version
 from tlhelpers.transfer.recipes import inference_batch_size
@@ -135,6 +136,8 @@ def extract_features(
     """
     if dtype not in ("float32", "float16"):
         raise ValueError(f"dtype must be 'float32' or 'float16'. Received: {dtype!r}.")
+    if (pack := getattr(images, "pack", None)) is not None:
+        return _recorded(pack, base, images.digests(), grid).astype(dtype)
     weights = base.weights_digest()
     forward, shape = _compiled(base, grid, weights)
     store = FeatureStore(
@@ -158,6 +161,19 @@ def extract_features(
             _compute(forward, base.input_size, images, missing, wanted, store, progress)
             filed = store.open()
     return store.read([filed[digest][0] for digest in wanted])
+
+
+def _recorded(pack: str, base: Backbone, digests: list[bytes], grid: Grid) -> np.ndarray:
+    """Read features from a pack, where every map is averaged over all of its places."""
+    if grid != 1:
+        raise NotRecordedError(
+            f"Recorded features are averaged over the whole map: grid=1. Received: grid={grid!r}. "
+            f"{HOW_TO_GET_PIXELS}"
+        )
+    found = load_pack(pack).find(
+        base.name, base.stages[-1], base.weights_digest(), base.preprocessing_key()
+    )
+    return load_pack(pack).features(found, base.stages[-1], digests)
 
 
 def _describe(base: Backbone) -> dict[str, Any]:

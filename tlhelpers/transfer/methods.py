@@ -8,7 +8,7 @@ import numpy as np
 
 from tlhelpers.data.augmentation import Augmentation, AugmentedViews, warn_of_labels
 from tlhelpers.data.splits import Dataset, Split, balanced_rows
-from tlhelpers.models.backbones import IMAGENET, Backbone, check_stage
+from tlhelpers.models.backbones import IMAGENET, Backbone, RecordedBackbone, check_stage
 from tlhelpers.models.initialisation import is_plain_chain, standardise_channels
 from tlhelpers.transfer import recipes
 from tlhelpers.transfer.features import extract_features, pool, pooled_features
@@ -39,7 +39,7 @@ def feature_transfer(
         base: The backbone. It is not changed.
         data: The target data.
         grid: Cells along each side over which feature maps are averaged. Defaults to
-            :func:`tlhelpers.transfer.recipes.feature_grid`.
+            :func:`tlhelpers.transfer.recipes.feature_grid`, and to 1 for recorded features.
         seed: Seed of the folds where the penalty is chosen by cross-validation. Defaults to 0.
 
     Returns:
@@ -58,7 +58,8 @@ def feature_transfer(
     import keras
 
     started = time.perf_counter()
-    cells = grid or recipes.feature_grid(*base.model.output_shape[2:])
+    recorded = isinstance(base, RecordedBackbone)
+    cells = grid or (1 if recorded else recipes.feature_grid(*base.model.output_shape[2:]))
     head = fit_linear_head(
         extract_features(base, data.train, grid=cells),
         data.train.labels,
@@ -67,8 +68,10 @@ def feature_transfer(
         num_classes=data.num_classes,
         seed=seed,
     )
-    features = pooled_features(base, cells)
-    model = keras.Model(features.input, head.as_layer()(features.outputs[0]), name="frozen")
+    model: Any = base.model  # of a recorded network, which has none, what says so
+    if not recorded:
+        features = pooled_features(base, cells)
+        model = keras.Model(features.input, head.as_layer()(features.outputs[0]), name="frozen")
 
     def predict(split: Split) -> np.ndarray:
         """Apply the head to the cached features of a split."""

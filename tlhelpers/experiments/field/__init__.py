@@ -32,7 +32,7 @@ def _load_objects(settings: Settings) -> "Dataset":
     """Draw the objects; another seed would draw another set, and with it another test."""
     from tlhelpers.data.datasets import load_dataset
 
-    return load_dataset("cifar10", tier="embedded", image_size=settings["image_size"], seed=0)
+    return load_dataset("objects", image_size=settings["image_size"], seed=0)
 
 
 def _run_objects(settings: Settings, data: "Dataset") -> "Run":
