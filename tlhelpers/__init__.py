@@ -35,6 +35,7 @@ _HOME = {
     "Backbone": "models.backbones",
     "load_backbone": "models.backbones",
     "extract_features": "transfer.features",
+    "pixel_scores": "transfer.features",
     "feature_transfer": "transfer.methods",
     "model_transfer": "transfer.methods",
     "from_scratch": "transfer.methods",
@@ -77,6 +78,7 @@ __all__ = [
     "load_run",
     "losses",
     "model_transfer",
+    "pixel_scores",
     "plots",
     "read_image",
     "recipes",
@@ -103,7 +105,7 @@ if TYPE_CHECKING:
     from tlhelpers.models.backbones import Backbone, load_backbone
     from tlhelpers.runtime import setup
     from tlhelpers.transfer import recipes
-    from tlhelpers.transfer.features import extract_features
+    from tlhelpers.transfer.features import extract_features, pixel_scores
     from tlhelpers.transfer.methods import feature_transfer, from_scratch, model_transfer
     from tlhelpers.transfer.runs import Run
     from tlhelpers.transfer.saved import load_run

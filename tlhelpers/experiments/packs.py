@@ -7,7 +7,7 @@ neither moved a linear head's accuracy by more than 0.2 points, which is tested 
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ import numpy as np
 from tlhelpers.data.packs import Quantised, RecordedNetwork, quantise
 from tlhelpers.experiments.records import environment
 from tlhelpers.runtime import cache_folder
+from tlhelpers.transfer.features import PIXELS, pixel_scores
 
 if TYPE_CHECKING:
     from tlhelpers.data.splits import Dataset, Split
@@ -193,7 +194,8 @@ def _look(sitting: Sitting, data: "Dataset") -> tuple["Backbone | None", dict[st
     """Return the network, and its features of training, validation and test images by stage."""
     splits = (data.train, data.validation, data.test)
     if sitting.backbone == "pixels":
-        return None, {"pca": _pixel_scores(splits, sitting.input_size)}
+        scores = pixel_scores(data)
+        return None, {"pca": np.concatenate([scores(split) for split in splits])}
     base = load_sitting(sitting)
     computed = cache_folder() / "recording" / f"{data.name}-{base.weights_digest()[:12]}"
     computed = computed.with_name(f"{computed.name}-{_file_name(sitting)}")
@@ -228,15 +230,6 @@ def _stage_features(base: "Backbone", split: "Split") -> list[np.ndarray]:
             outputs.append([one[: len(pixels)] for one in model.predict_on_batch(padded)])
             bar.update(len(pixels))
     return [np.concatenate([batch[place] for batch in outputs]) for place in range(len(ends))]
-
-
-def _pixel_scores(splits: Sequence["Split"], size: int) -> np.ndarray:
-    """Return the scores of the pixels' 64 first principal components, fitted on training images."""
-    from sklearn.decomposition import PCA
-
-    flat = [split.load(None, size).reshape(len(split), -1) / 255 for split in splits]
-    fitted = PCA(64, random_state=0).fit(flat[0])
-    return np.concatenate([fitted.transform(part) for part in flat]).astype(np.float32)
 
 
 def _begin(place: Path, pool: "Dataset") -> dict[str, Any]:
@@ -308,7 +301,7 @@ def _describe(
         backbone=sitting.backbone,
         weights=sitting.weights if base else "none",
         input_size=sitting.input_size,
-        preprocessing=str(base.preprocessing) if base else "pixels / 255, 64 principal components",
+        preprocessing=str(base.preprocessing) if base else PIXELS,
         stages=tuple(arrays),
         channels=tuple(numbers.shape[1] for numbers in arrays.values()),
         digests=tuple(base.cut(stage).weights_digest() if base else "" for stage in arrays),

@@ -18,8 +18,14 @@ from tlhelpers.transfer.store import FORMAT, FeatureStore
 if TYPE_CHECKING:
     import keras
 
+    from tlhelpers.data.splits import Dataset, Split
+
 Grid = int | Literal["map"]
 """Cells along each side over which a feature map is averaged, or the map itself."""
+
+COMPONENTS = 64
+PIXELS = "pixels / 255, 64 principal components"
+"""How the pixels' scores are described in a pack."""
 
 Forward = Callable[[np.ndarray], np.ndarray]
 Shape = tuple[int, ...]
@@ -161,6 +167,47 @@ def extract_features(
             _compute(forward, base.input_size, images, missing, wanted, store, progress)
             filed = store.open()
     return store.read([filed[digest][0] for digest in wanted])
+
+
+def pixel_scores(pool: "Dataset") -> Callable[["Split"], np.ndarray]:
+    """Return how to describe images by their pixels alone: the floor for any network's features.
+
+    Images are read at 32 pixels, and their scores on the first 64 principal components of the
+    training images are taken. Where features are recorded, so are these.
+
+    Args:
+        pool: A data set, whose training images (without their labels) give the components; at
+            least 64.
+
+    Returns:
+        A function from a split of that data set to float32 ``[n, 64]``.
+
+    Raises:
+        ValueError: If there are fewer than 64 training images.
+
+    Example:
+        >>> import tlhelpers as tl
+        >>> data = tl.load_dataset("pets", n=80, test=10)
+        >>> pixel_scores(data)(data.test).shape
+        (10, 64)
+    """
+    if pool.train.pack is not None:
+        pack = load_pack(pool.train.pack)
+        network = pack.find("pixels", "pca", "", PIXELS)
+        return lambda split: pack.features(network, "pca", split.digests())
+    if len(pool.train) < COMPONENTS:
+        raise ValueError(
+            f"Principal components need at least {COMPONENTS} training images. "
+            f"Received: {len(pool.train)}; give the whole data set, not a few of it."
+        )
+    from sklearn.decomposition import PCA
+
+    def flat(split: "Split") -> np.ndarray:
+        """Return pixels from 0 to 1, one row an image."""
+        return split.load(None, 32).reshape(len(split), -1) / np.float32(255)
+
+    fitted = PCA(COMPONENTS, random_state=0).fit(flat(pool.train))
+    return lambda split: fitted.transform(flat(split)).astype(np.float32)
 
 
 def _recorded(pack: str, base: Backbone, digests: list[bytes], grid: Grid) -> np.ndarray:
