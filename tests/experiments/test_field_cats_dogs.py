@@ -31,7 +31,7 @@ def test_a_flat_curve_ends_after_two_doublings(n):
 
 
 def test_a_rising_curve_is_followed_to_the_longest_length():
-    tried = play(TUNED, 20, lambda rate, images: images / 1e6)
+    tried = play(TUNED, 20, lambda rate, images: images / 2e4)
     longest = max(trial["images"] for trial in tried)
     assert longest == first_length(TUNED, 20) * 2**DOUBLINGS
     assert best(tried)["images"] == longest

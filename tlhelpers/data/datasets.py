@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tlhelpers.data.downloads import FILES, digest_of, fetch, mirror
+from tlhelpers.data.packs import load_pack
 from tlhelpers.data.published import (
     CIFAR10_ADDRESS,
     CIFAR10_CLASSES,
@@ -18,7 +19,6 @@ from tlhelpers.data.published import (
     load_mnist,
     load_photographs,
 )
-from tlhelpers.data.packs import load_pack
 from tlhelpers.data.splits import Dataset, Source, Split, carve_rows
 from tlhelpers.runtime import check_tier
 from tlhelpers.runtime import tier as tier_in_force

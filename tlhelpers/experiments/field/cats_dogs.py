@@ -7,17 +7,17 @@ draw trains with that choice and is scored once on the 1,000 test photographs. F
 only a penalty to choose, by cross-validation among the draw's own labels.
 """
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tlhelpers.data.augmentation import Augmentation
 from tlhelpers.experiments.field.cifar10 import train_small_resnet
-from tlhelpers.experiments.records import describe_run, note_data, open_record, write_record
+from tlhelpers.experiments.records import Settings
+from tlhelpers.runtime import cache_folder, write_atomically
 from tlhelpers.transfer.recipes import Training
 
 if TYPE_CHECKING:
@@ -65,65 +65,78 @@ DOUBLINGS = 4
 """The longest length tried is the first one doubled this often."""
 
 
-def run(
-    folder: str | os.PathLike[str],
-    *,
-    backbones: Sequence[str] | None = None,
-    methods: Sequence[str] | None = None,
-    labels: Sequence[int] | None = None,
-    seeds: int | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Run what is missing of the experiment, and record each trial and result as soon as it is there.
+def plan(seeds: int | None = None) -> list[Settings]:
+    """Name each result, one method and network after the other, the fewest labels first.
 
     Args:
-        folder: Folder of ``cats_dogs.json``.
-        backbones: Only these networks. Defaults to all of :data:`ARMS`.
-        methods: Only these methods. Defaults to all.
-        labels: Only these numbers of labels per class. Defaults to 20, 100, 500 and 1,000.
         seeds: Number of draws. Defaults to 3.
 
-    Yields:
-        Each new result.
+    Returns:
+        The settings of each result.
 
-    Raises:
-        ValueError: If a network or method is unknown, or the record was made from other data.
+    Example:
+        >>> plan(1)[0]["method"], plan(1)[0]["labels"]
+        ('frozen', 20)
+    """
+    return [
+        {**settings_of(arm), "labels": n, "seed": seed}
+        for arm in ARMS
+        for n in LABELS
+        for seed in range(seeds or SEEDS)
+    ]
+
+
+def load(settings: Settings) -> "Dataset":
+    """Load all photographs; which of them are for validation is the same for every seed.
+
+    Args:
+        settings: A result's settings.
+
+    Returns:
+        The data set.
     """
     from tlhelpers.data.datasets import load_dataset
 
-    for what, wanted, known in (
-        ("network", backbones, {arm.backbone for arm in ARMS}),
-        ("method", methods, {arm.method for arm in ARMS}),
-        ("number of labels", labels, set(LABELS)),
-    ):
-        if unknown := [one for one in wanted or () if one not in known]:
-            raise ValueError(
-                f"A {what} of cats_dogs is one of {', '.join(map(str, sorted(known)))}. "
-                f"Received: {unknown[0]!r}."
-            )
-    path = Path(folder) / "cats_dogs.json"
-    record = open_record(path)
-    choices = record.setdefault("choices", [])
-    done = {_identity(row) for row in record["results"]}
-    pool = load_dataset("cats_dogs", tier="real")
-    note_data(record, pool)
-    for n in labels or LABELS:
-        for arm in ARMS:
-            if arm.backbone not in (backbones or [arm.backbone]):
-                continue
-            if arm.method not in (methods or [arm.method]):
-                continue
-            for seed in range(SEEDS if seeds is None else seeds):
-                settings = _settings(arm, n, seed)
-                if _identity(settings) in done:
-                    continue
-                for _ in _choose(arm, pool, n, choices):
-                    write_record(record, path)
-                trial = best(_tried(choices, arm, n)) if arm.rates else None
-                result = _train(arm, draw(pool, n, seed), trial, seed)
-                row = describe_run(result, settings, record)
-                record["results"].append(row)
-                write_record(record, path)
-                yield row
+    return load_dataset("cats_dogs", tier="real")
+
+
+def run(settings: Settings, data: "Dataset") -> "Run":
+    """Choose the settings on validation photographs, if they are not chosen yet, and train.
+
+    Args:
+        settings: A result's settings.
+        data: All photographs.
+
+    Returns:
+        The run; its config holds the trials as ``tried``.
+    """
+    arm = next(arm for arm in ARMS if settings_of(arm).items() <= settings.items())
+    n, seed = settings["labels"], settings["seed"]
+    tried = _choose(arm, data, n) if arm.rates else []
+    result = _train(arm, draw(data, n, seed), best(tried) if tried else None, seed)
+    result.config["tried"] = tried
+    return result
+
+
+def settings_of(arm: Arm) -> Settings:
+    """Return what tells an arm's results from the others.
+
+    Args:
+        arm: The method and network.
+
+    Returns:
+        ``backbone``, ``cut``, ``image_size`` and ``method``.
+
+    Example:
+        >>> settings_of(ARMS[0])["backbone"]
+        'mobilenet_v2'
+    """
+    return {
+        "backbone": arm.backbone,
+        "cut": None,
+        "image_size": arm.image_size,
+        "method": arm.method,
+    }
 
 
 def draw(pool: "Dataset", n: int, seed: int, *, choosing: bool = False) -> "Dataset":
@@ -220,26 +233,29 @@ def best(tried: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return max(tried, key=lambda trial: (trial["validation"], -trial["loss"]))
 
 
-def _choose(
-    arm: Arm, pool: "Dataset", n: int, choices: list[dict[str, Any]]
-) -> Iterator[dict[str, Any]]:
-    """Run the trials that are missing, on a draw of their own; the test split is not looked at."""
-    while arm.rates and (trial := next_trial(arm, n, _tried(choices, arm, n))) is not None:
+def _choose(arm: Arm, pool: "Dataset", n: int) -> list[dict[str, Any]]:
+    """Run the trials that are missing, on a draw of their own; the test split is not looked at.
+
+    They are kept in the cache: an interrupted recording goes on with them.
+    """
+    name = f"cats_dogs-{arm.method}-{arm.backbone}-{n}-{pool.source.digest[-12:]}.json"
+    path = cache_folder() / "recording" / name
+    tried = json.loads(path.read_text("utf-8")) if path.is_file() else []
+    while (trial := next_trial(arm, n, tried)) is not None:
         data = draw(pool, n, CHOOSING, choosing=True)
         result = _train(arm, data, trial, CHOOSING)
         probabilities = result.probabilities("validation").astype(float)
         of_truth = probabilities[np.arange(len(probabilities)), data.validation.labels]
-        choices.append(
-            {
-                **_settings(arm, n, CHOOSING),
-                **trial,
-                "validation": result.validation.accuracy,
-                "loss": float(-np.log(np.maximum(of_truth, 1e-7)).mean()),
-                "epochs": result.config["epochs"],
-                "seconds": round(result.seconds, 1),
-            }
-        )
-        yield choices[-1]
+        trial |= {
+            "validation": result.validation.accuracy,
+            "loss": float(-np.log(np.maximum(of_truth, 1e-7)).mean()),
+            "epochs": result.config["epochs"],
+            "seconds": round(result.seconds, 1),
+        }
+        tried.append(trial)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(tried, indent=1))
+    return tried
 
 
 def _train(arm: Arm, data: "Dataset", trial: Mapping[str, Any] | None, seed: int) -> "Run":
@@ -288,26 +304,3 @@ def _frozen(arm: Arm, data: "Dataset", seed: int) -> "Run":
     fitted = methods.feature_transfer(base, none, grid=1, seed=seed)
     fitted.data = data
     return fitted
-
-
-def _settings(arm: Arm, n: int, seed: int) -> dict[str, Any]:
-    """Name what tells one result from the others."""
-    return {
-        "backbone": arm.backbone,
-        "cut": None,
-        "image_size": arm.image_size,
-        "method": arm.method,
-        "labels": n,
-        "seed": seed,
-    }
-
-
-def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what tells one result from the others."""
-    return tuple(row[key] for key in ("backbone", "image_size", "method", "labels", "seed"))
-
-
-def _tried(choices: Sequence[Mapping[str, Any]], arm: Arm, n: int) -> list[Mapping[str, Any]]:
-    """Return the trials of a method on a network at a number of labels."""
-    wanted = _identity(_settings(arm, n, CHOOSING))
-    return [trial for trial in choices if _identity(trial) == wanted]
