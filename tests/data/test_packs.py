@@ -82,7 +82,7 @@ def test_features_come_in_the_order_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "sizes"), [("cats_dogs", (1600, 400, 1000)), ("cifar10", (2800, 700, 1500))]
+    ("name", "sizes"), [("cats_dogs", (1600, 400, 1000)), ("cifar10", (2400, 600, 1000))]
 )
 def test_a_recorded_data_set_has_labels_and_no_pixels(name, sizes):
     data = load_dataset(name, tier="embedded")

@@ -55,7 +55,7 @@ def load_dataset(
     | name | embedded tier | real tier |
     | --- | --- | --- |
     | cats_dogs | recorded features of the photographs, no pixels: 1,600 / 400 / 1,000 | photographs, 224 px: 1,600 / 400 / 1,000 |
-    | cifar10 | recorded features of 5,000 of its images, no pixels: 2,800 / 700 / 1,500 | CIFAR-10, 32 px: 45,000 / 5,000 / 10,000 |
+    | cifar10 | recorded features of 4,000 of its images, no pixels: 2,400 / 600 / 1,000 | CIFAR-10, 32 px: 45,000 / 5,000 / 10,000 |
     | digits | scikit-learn's 8 px digits, given at 32 px: 1,150 / 287 / 360 | MNIST's 28 px digits, given at 32 px: 55,000 / 5,000 / 10,000 |
     | pets | drawn cats and dogs, 64 px: 1,600 / 400 / 1,000 | the same |
     | objects | drawn objects of ten classes, 32 px: 2,000 / 500 / 1,000 | the same |
@@ -274,7 +274,7 @@ def _mnist_digits(size: int, seed: int, n: int | None = None, test: int | None =
 
 _TABLE = {
     "cats_dogs": _Entry(_recorded("cats_dogs", 400), 224, _photographed_cats_dogs, 224),
-    "cifar10": _Entry(_recorded("cifar10", 700), 32, _published_cifar10, 32),
+    "cifar10": _Entry(_recorded("cifar10", 600), 32, _published_cifar10, 32),
     "digits": _Entry(_scanned_digits, 32, _mnist_digits, 32),
     "pets": _Entry(_world("pets", 1600), 64, _world("pets", 1600), 64, world="pets"),
     "objects": _Entry(_world("objects", 2000), 32, _world("objects", 2000), 32, world="objects"),

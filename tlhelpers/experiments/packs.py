@@ -67,7 +67,7 @@ PACKS: dict[str, tuple[dict[str, int], tuple[Sitting, ...]]] = {
         ),
     ),
     "cifar10": (
-        {"n": 2800, "test": 1500},
+        {"n": 2400, "test": 1000},
         (Sitting("vgg16", 64), Sitting("mobilenet_v2", 224), Sitting("pixels", 32)),
     ),
 }
