@@ -136,7 +136,9 @@ def _parser() -> argparse.ArgumentParser:
         "share the work. Without a name the experiments are listed.",
         epilog="Example: tlhelpers record digits --seeds 1 --to results",
     )
-    record.add_argument("experiments", nargs="*", metavar="NAME", help="what to record")
+    record.add_argument(
+        "experiments", nargs="*", metavar="NAME", help="what to record; or: features [PACK …]"
+    )
     record.add_argument("--all", action="store_true", help="record every experiment")
     record.add_argument("--list", action="store_true", help="list the experiments, and run none")
     record.add_argument(
@@ -332,6 +334,8 @@ def _record(options: argparse.Namespace) -> int:
     from tlhelpers.experiments.records import OtherDataError, settings_recorded
     from tlhelpers.runtime import setup
 
+    if options.experiments[:1] == ["features"]:
+        return _record_features(options)
     names = list(field.EXPERIMENTS) if options.all else options.experiments
     if options.list or not names:
         _list_experiments()
@@ -360,6 +364,30 @@ def _record(options: argparse.Namespace) -> int:
             f"{'; none was missing' if before[name] == len(plan) else ''}.{rest}"
         )
     return status
+
+
+def _record_features(options: argparse.Namespace) -> int:
+    """Record packs of features."""
+    from tlhelpers.experiments.packs import PACKS, record_features
+    from tlhelpers.runtime import setup
+
+    names = options.experiments[1:] or list(PACKS)
+    if unknown := [name for name in names if name not in PACKS]:
+        raise ValueError(f"A pack is one of {', '.join(PACKS)}. Received: {', '.join(unknown)}.")
+    folder = _results_folder(options.to, Path("book/_data/features"), Path("results"))
+    setup(tier="real")
+    for name in names:
+        new = 0
+        for row in record_features(name, folder):
+            new += 1
+            print(
+                f"{name}: {row['network']} {row['stage']}: rounding moves a head's accuracy by "
+                f"{100 * row['change']:+.2f} points (± {100 * row['error']:.2f})",
+                flush=True,
+            )
+        size = sum(file.stat().st_size for file in (folder / name).iterdir())
+        print(f"Recorded {new} new stages in {folder / name}, now {size / 1e6:.1f} MB.")
+    return 0
 
 
 def _list_experiments() -> None:

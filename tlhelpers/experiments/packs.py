@@ -1,13 +1,15 @@
 """Record features of real images: ``tlhelpers record features NAME`` writes a pack that travels.
 
 For each network every image is run once, and the map of every stage is averaged over its places.
-A stage of :data:`WIDE` channels or more is rounded to 64 levels, any other to 256: on these data
-neither moved a linear head's accuracy by more than 0.2 points beyond two standard errors, which
+Wide stages are rounded to fewer levels (:data:`COARSER`), the others to 256: on these data neither
+moved a linear head's accuracy by more than 0.2 points beyond two standard errors, which
 is tested as they are written; what was found stands in ``about.json``.
 """
 
+import io
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,15 +19,15 @@ import numpy as np
 
 from tlhelpers.data.packs import Quantised, RecordedNetwork, quantise
 from tlhelpers.experiments.records import environment
-from tlhelpers.runtime import cache_folder
+from tlhelpers.runtime import cache_folder, replacing, write_atomically
 from tlhelpers.transfer.features import PIXELS, pixel_scores
 
 if TYPE_CHECKING:
     from tlhelpers.data.splits import Dataset, Split
     from tlhelpers.models.backbones import Backbone
 
-WIDE = 256
-"""Channels from which 64 levels do."""
+COARSER = ((1024, 31), (256, 63))
+"""Channels from which on fewer steps do, and how many."""
 
 TOLERANCE = 0.002
 """Largest change of a linear head's accuracy that rounding may cause, beyond two standard errors."""
@@ -110,7 +112,7 @@ def record_features(name: str, folder: str | os.PathLike[str]) -> Iterator[dict[
         stored: dict[str, np.ndarray] = {"rows": rows}
         changes: dict[str, list[float]] = {}
         for stage, numbers in arrays.items():
-            rounded = quantise(numbers, 63 if numbers.shape[1] >= WIDE else 255)
+            rounded = quantise(numbers, _steps(numbers.shape[1]))
             change, error = accuracy_change(numbers, rounded, data)
             if abs(change) > TOLERANCE + 2 * error:
                 raise ValueError(
@@ -124,12 +126,32 @@ def record_features(name: str, folder: str | os.PathLike[str]) -> Iterator[dict[
                 f"{stage}/offset": rounded.offset,
             }
             yield {"network": file, "stage": stage, "change": change, "error": error}
-        part = place / f".unfinished-{file}"
-        np.savez_compressed(part, **stored)  # type: ignore[arg-type]
-        os.replace(part, place / file)
+        write_arrays(place / file, stored)
         about["networks"].append(asdict(_describe(sitting, base, arrays, file)))
         about.setdefault("rounding", {})[file] = changes
         _write_about(place, about)
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write an ``.npz`` file as small as zlib makes it, whole or not at all.
+
+    Args:
+        path: The file.
+        arrays: Its arrays, by name.
+    """
+    with replacing(path) as part, zipfile.ZipFile(part, "w") as zipped:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
+            entry = zipfile.ZipInfo(
+                f"{name}.npy", (2000, 1, 1, 0, 0, 0)
+            )  # the same bytes each time
+            zipped.writestr(entry, content.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=9)
+
+
+def _steps(channels: int) -> int:
+    """Return how many steps a stage of so many channels is rounded to."""
+    return next((steps for least, steps in COARSER if channels >= least), 255)
 
 
 def accuracy_change(
@@ -253,7 +275,7 @@ def _begin(place: Path, pool: "Dataset") -> dict[str, Any]:
                     f"images than those of {place}. Record into another folder with --to."
                 )
         return json.loads(path.read_text("utf-8"))
-    np.savez_compressed(place / "images.npz", **images)  # type: ignore[arg-type]
+    write_arrays(place / "images.npz", images)
     about = {
         "name": pool.name,
         "source": asdict(pool.source),
@@ -267,9 +289,7 @@ def _begin(place: Path, pool: "Dataset") -> dict[str, Any]:
 
 def _write_about(place: Path, about: dict[str, Any]) -> None:
     """Replace the description once the new one is whole."""
-    part = place / ".unfinished-about.json"
-    part.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
-    os.replace(part, place / "about.json")
+    write_atomically(place / "about.json", json.dumps(about, indent=1) + "\n")
 
 
 def _in_order(pool: "Dataset") -> tuple[list[bytes], list[int], list[bool]]:

@@ -1,0 +1,72 @@
+"""Recording features: what is written is what networks give, and what is there is kept."""
+
+import json
+
+import numpy as np
+import pytest
+from toys import striped_data
+
+from tlhelpers import cli
+from tlhelpers.data.packs import Pack, quantise
+from tlhelpers.experiments import packs
+from tlhelpers.experiments.packs import Sitting, accuracy_change, record_features
+from tlhelpers.models.backbones import load_backbone
+from tlhelpers.transfer.features import extract_features
+
+
+@pytest.fixture
+def toys(monkeypatch):
+    """Stripes in place of photographs, and the shipped network in place of large ones."""
+    data = striped_data(train=240, validation=60, test=40, size=32)
+    monkeypatch.setattr("tlhelpers.data.datasets.load_dataset", lambda *_, **__: data)
+    sittings = (Sitting("vgg16_mini", 32), Sitting("pixels", 32))
+    monkeypatch.setattr(packs, "PACKS", {"stripes": ({}, sittings)})
+    return data
+
+
+def test_a_pack_holds_what_the_network_gives(toys, tmp_path):
+    rows = list(record_features("stripes", tmp_path))
+    assert [row["stage"] for row in rows][-1] == "pca"
+    pack = Pack(tmp_path / "stripes")
+    assert len(pack.labels) == 340
+    assert int(pack.is_test.sum()) == 40
+    base = load_backbone("vgg16_mini", 32)
+    for stage in base.stages:
+        ours = extract_features(base.cut(stage), toys.test)
+        stored = pack.features(pack.networks[0], stage, toys.test.digests())
+        assert np.abs(ours - stored).max() <= 0.01 * np.ptp(ours)
+    assert list(record_features("stripes", tmp_path)) == []
+
+
+def test_other_images_are_not_added_to_a_pack(toys, tmp_path):
+    list(record_features("stripes", tmp_path))
+    about = tmp_path / "stripes" / "about.json"
+    kept = json.loads(about.read_text())
+    kept["networks"] = kept["networks"][:1]
+    about.write_text(json.dumps(kept))
+    np.savez(
+        tmp_path / "stripes" / "images.npz",
+        labels=np.zeros(1, np.uint8),
+        is_test=np.zeros(1, bool),
+        digests=np.zeros((1, 32), np.uint8),
+    )
+    with pytest.raises(ValueError, match=r"same images.*--to"):
+        list(record_features("stripes", tmp_path))
+
+
+def test_coarse_rounding_is_noticed():
+    data = striped_data(train=240, validation=60, test=200, size=32)
+    total = len(data.train) + len(data.validation) + len(data.test)
+    labels = np.concatenate([data.train.labels, data.validation.labels, data.test.labels])
+    rng = np.random.default_rng(0)
+    # What tells the classes apart is small beside a channel's few outliers.
+    x = (0.02 * labels[:, None] + 0.01 * rng.normal(size=(total, 4))).astype("float32")
+    x[:4] = 50.0
+    change, error = accuracy_change(x, quantise(x, 255), data)
+    assert change < -0.1
+    assert abs(change) > packs.TOLERANCE + 2 * error
+
+
+def test_the_command_names_the_packs(capsys):
+    assert cli.main(["record", "features", "nosuch"]) == 1
+    assert "cats_dogs, cifar10. Received: nosuch" in capsys.readouterr().err
