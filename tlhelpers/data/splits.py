@@ -13,6 +13,7 @@ import numpy as np
 
 from tlhelpers.data.images import check_fit, digest_image, read_and_digest, resize_image
 from tlhelpers.runtime import usable_cores
+from tlhelpers.data.packs import HOW_TO_GET_PIXELS, NotRecordedError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -153,7 +154,8 @@ class Split:
         image_size: Height and width in pixels of the images this split gives.
         conditions: Facts known about each image (a drawn pose, a true label), each an
             array of length n; ``{}`` when nothing is known.
-        paths: The image files, or None for images held as arrays.
+        paths: The image files, or None for images held otherwise.
+        pack: Name of the pack of recorded features that stands in for the pixels, or None.
         fit: How files become square, as for :func:`tlhelpers.read_image`.
         grey_range: Values of grey beyond 8 bits that become 0 and 255, or None for 0 and 65,535.
     """
@@ -172,14 +174,18 @@ class Split:
         grey_range: tuple[int, int] | None = None,
         file_digests: Sequence[bytes | None] | None = None,
         fixed: bool = False,
+        pack: str | None = None,
     ) -> None:
-        """Check and hold the parts; :meth:`from_arrays` and :meth:`from_paths` call this."""
+        """Check and hold the parts; :meth:`from_arrays` and its like call this."""
         self.name = name
         self.class_names = tuple(class_names)
         self.image_size = _positive("image_size", image_size)
         self.paths = None if paths is None else tuple(Path(path) for path in paths)
+        self.pack = pack
         self._pixels = None if pixels is None else _read_only(pixels)
-        self.labels = _checked_labels(labels, len(self.class_names), self._count())
+        held = self.paths if self.paths is not None else self._pixels
+        count = len(file_digests or () if held is None else held)
+        self.labels = _checked_labels(labels, len(self.class_names), count)
         self.conditions = _checked_conditions(conditions or {}, len(self))
         check_fit(fit)
         self.fit = fit
@@ -290,6 +296,36 @@ class Split:
             fixed=file_digests is not None,
         )
 
+    @classmethod
+    def from_pack(
+        cls,
+        pack: str,
+        digests: Sequence[bytes],
+        labels: np.ndarray,
+        class_names: Sequence[str],
+        *,
+        image_size: int,
+        name: str = "train",
+    ) -> "Split":
+        """Make a split of images whose features are recorded and whose pixels are not at hand.
+
+        Args:
+            pack: Name of the pack that holds the features.
+            digests: SHA-256 of each image.
+            labels: Integers ``[n]``.
+            class_names: Name of each class.
+            image_size: Size in pixels in which the images come where they are at hand.
+            name: "train", "validation" or "test". Defaults to "train".
+
+        Returns:
+            The split. Everything works but what needs pixels.
+
+        Example:
+            >>> Split.from_pack("pets", [b"a", b"b"], np.array([0, 1]), "ab", image_size=224)
+            Split('train', 2 images of 224 px, 2 classes)
+        """
+        return cls(name, labels, class_names, image_size, file_digests=digests, pack=pack)
+
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.labels)
@@ -316,9 +352,15 @@ class Split:
         Raises:
             IndexError: If a row does not exist.
             FileNotFoundError: If a file is gone; the message names it.
-            ValueError: If a file can't be decoded or has changed; the message names it.
+            ValueError: If a file can't be decoded or has changed; the message names it. A
+                ``NotRecordedError`` if only features of the images are at hand.
         """
         picked = self._rows(rows)
+        if self.pack is not None:
+            raise NotRecordedError(
+                f"The embedded tier holds features of {self.pack}'s images, not their pixels. "
+                f"{HOW_TO_GET_PIXELS}"
+            )
         size = self.image_size if image_size is None else _positive("image_size", image_size)
         if size == self.image_size and self._images is not None:
             return self._images[picked]
@@ -388,6 +430,8 @@ class Split:
         They are computed once; a file that has changed since is digested again, or refused where
         its digest was given. Where files are not read in the usual way, the way is hashed too.
         """
+        if self.pack is not None:
+            return [one for one in self._file_digests if one is not None]
         if self._pixels is not None:
             if self._digests is None:
                 self._digests = [hashlib.sha256(image).digest() for image in self._pixels]
@@ -466,6 +510,7 @@ class Split:
             grey_range=self.grey_range,
             file_digests=[self._file_digests[row] for row in picked],
             fixed=self._fixed,
+            pack=self.pack,
         )
         part._stamps = [self._stamps[row] for row in picked]
         if self._images is not None and self._images is not self._pixels:
@@ -488,18 +533,13 @@ class Split:
             grey_range=self.grey_range,
             file_digests=self._file_digests,
             fixed=self._fixed,
+            pack=self.pack,
         )
         copy._stamps = list(self._stamps)
         copy._digests = self._digests
         if image_size == self.image_size:
             copy._images = self._images
         return copy
-
-    def _count(self) -> int:
-        """Return the number of images held, before the labels are known to agree."""
-        if self.paths is not None:
-            return len(self.paths)
-        return 0 if self._pixels is None else len(self._pixels)
 
     def _rows(self, rows: Iterable[int] | np.ndarray | slice | None) -> np.ndarray:
         """Turn rows of any kind into checked row numbers, none negative."""
@@ -588,7 +628,7 @@ class Dataset:
 
         Example:
             >>> import tlhelpers as tl
-            >>> data = tl.load_dataset("cats_dogs", tier="embedded", n=80).few(20)
+            >>> data = tl.load_dataset("pets", n=80).few(20)
             >>> len(data.train), len(data.validation)
             (32, 8)
         """
