@@ -86,9 +86,7 @@ def test_other_test_images(other):
 def test_the_same_images_in_another_size():
     small = compare([made_up("scratch", 4), made_up("frozen", 2, DATA.resized(48))])
     assert small.gains[1].accuracy == pytest.approx(0.05)
-    drawn = [
-        load_dataset("cats_dogs", tier="embedded", n=8, test=8, image_size=s) for s in (32, 80)
-    ]
+    drawn = [load_dataset("pets", n=8, test=8, image_size=s) for s in (32, 80)]
     assert drawn[0].test.digests() != drawn[1].test.digests()
     compare([made_up("scratch", 1, drawn[0]), made_up("frozen", 0, drawn[1])])
 

@@ -189,7 +189,7 @@ def test_a_drawn_set_is_the_same_for_every_seed(tmp_path, monkeypatch):
     monkeypatch.setattr(field.cifar10, "train_small_resnet", train)
     list(run_experiment("objects", tmp_path, labels=[5], seeds=2))
     assert asked[0] == asked[2]
-    assert (asked[0][1]["tier"], asked[0][1]["seed"]) == ("embedded", 0)
+    assert (asked[0][0], asked[0][1]["seed"]) == ("objects", 0)
     assert [asked[1], asked[3]] == [(10, 0, 16), (10, 1, 16)]
 
 

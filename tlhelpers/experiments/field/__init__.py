@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlhelpers.experiments.field import cats_dogs, cifar10, digits, stages
+from tlhelpers.experiments.field import cifar10, digits, photographs, stages
 from tlhelpers.experiments.field.plans import Experiment, grid, load_real, run_network
 from tlhelpers.experiments.records import Settings, identity, load_record, record_missing
 
@@ -14,6 +14,18 @@ if TYPE_CHECKING:
 
     from tlhelpers.data.splits import Dataset
     from tlhelpers.transfer.runs import Run
+
+MOBILENET: Settings = {"backbone": "mobilenet_v2", "cut": None, "image_size": 224}
+VGG16: Settings = {"backbone": "vgg16", "cut": "block3_pool", "image_size": 150}
+CATS_DOGS = (
+    {**MOBILENET, "method": "frozen"},
+    {**MOBILENET, "method": "tuned"},
+    {**VGG16, "method": "frozen"},
+    {**VGG16, "method": "tuned"},
+    # From random weights the smaller picture trains six times faster, and no worse: it gives the
+    # baseline more epochs for its time.
+    {**MOBILENET, "image_size": 96, "method": "scratch"},
+)
 
 
 def _load_objects(settings: Settings) -> "Dataset":
@@ -30,7 +42,10 @@ def _run_objects(settings: Settings, data: "Dataset") -> "Run":
 
 
 EXPERIMENTS = {
-    "cats_dogs": Experiment(cats_dogs.plan, cats_dogs.load, cats_dogs.run),
+    "cats_dogs": Experiment(
+        grid(CATS_DOGS, (20, 100, 500, 1000), seeds=5), load_real("cats_dogs"), run_network
+    ),
+    "photographs": Experiment(photographs.plan, photographs.load, photographs.run),
     "objects": Experiment(
         grid([{**cifar10.SMALL, "method": "scratch"}], (5, 20, 100), seeds=3),
         _load_objects,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tlhelpers.experiments.field import cats_dogs
-from tlhelpers.experiments.field.cats_dogs import ARMS, DOUBLINGS, best, first_length, next_trial
+from tlhelpers.experiments.field import photographs
+from tlhelpers.experiments.field.photographs import ARMS, DOUBLINGS, best, first_length, next_trial
 
 TUNED = next(arm for arm in ARMS if arm.method == "tuned")
 
@@ -46,7 +46,7 @@ def test_the_largest_number_trains_on_validation_photographs_only_at_the_end(mon
     from toys import striped_data
 
     data = striped_data(train=16, validation=8)
-    assert len(cats_dogs.draw(data, 4, 0).train) == 8
-    choosing = cats_dogs.draw(data, 12, 0, choosing=True)
+    assert len(photographs.draw(data, 4, 0).train) == 8
+    choosing = photographs.draw(data, 12, 0, choosing=True)
     assert len(choosing.train) == 16
     assert not set(choosing.train.digests()) & set(choosing.validation.digests())

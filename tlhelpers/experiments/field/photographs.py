@@ -238,7 +238,7 @@ def _choose(arm: Arm, pool: "Dataset", n: int) -> list[dict[str, Any]]:
 
     They are kept in the cache: an interrupted recording goes on with them.
     """
-    name = f"cats_dogs-{arm.method}-{arm.backbone}-{n}-{pool.source.digest[-12:]}.json"
+    name = f"photographs-{arm.method}-{arm.backbone}-{n}-{pool.source.digest[-12:]}.json"
     path = cache_folder() / "recording" / name
     tried = json.loads(path.read_text("utf-8")) if path.is_file() else []
     while (trial := next_trial(arm, n, tried)) is not None:
