@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from tlhelpers.data.images import check_fit, digest_image, read_and_digest, resize_image
-from tlhelpers.runtime import usable_cores
 from tlhelpers.data.packs import HOW_TO_GET_PIXELS, NotRecordedError
+from tlhelpers.runtime import usable_cores
 
 if TYPE_CHECKING:
     import tensorflow as tf
