@@ -239,8 +239,8 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _cache(options: argparse.Namespace) -> int:
     """Show the cache's size by kind, or remove stored features."""
+    from tlhelpers.book.cache import clear, size_by_kind
     from tlhelpers.runtime import cache_folder
-    from tlhelpers.transfer.store import clear, size_by_kind
 
     if options.action == "clear":
         print(f"{clear(options.older_than) / 1e6:,.1f} MB of stored features were removed.")

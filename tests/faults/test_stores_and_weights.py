@@ -16,6 +16,7 @@ import pytest
 from toys import random_images, random_split, small_backbone
 
 from tlhelpers import load_backbone, runtime
+from tlhelpers.book import cache as cache_tools
 from tlhelpers.cli import main
 from tlhelpers.models import backbones
 from tlhelpers.models.backbones import Backbone
@@ -158,8 +159,8 @@ class TestWhatDecidesBits:
         old = folder.with_name("vgg16_mini-0123456789")
         old.mkdir()
         (old / "about.json").write_text(json.dumps({**about, "format": 2}))
-        assert store.verify(old) is None
-        assert store.verify(folder) == (20, 0)
+        assert cache_tools.verify(old) is None
+        assert cache_tools.verify(folder) == (20, 0)
         assert main(["doctor", "--deep"]) == 0
         assert "20 rows were checked; 1 stores of other versions" in capsys.readouterr().out
 
@@ -268,16 +269,16 @@ class TestCache:
             [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as other:
             assert other.stdout.readline() == "mine\n"
-            assert store.clear() == 0
+            assert cache_tools.clear() == 0
             other.stdin.close()
         assert (folder / "rows.bin").exists()
-        assert store.clear() > 20 * ROW
+        assert cache_tools.clear() > 20 * ROW
 
     def test_a_folder_that_is_no_store_is_never_removed(self, filed, cache):
         mine = cache / "my photographs"
         mine.mkdir()
         (mine / "a.jpg").touch()
-        store.clear()
+        cache_tools.clear()
         assert (mine / "a.jpg").exists()
 
     def test_the_doctor_finds_damage(self, filed, capsys):

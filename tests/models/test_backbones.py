@@ -14,7 +14,6 @@ from toys import random_images, small_backbone
 from tlhelpers import load_backbone, runtime
 from tlhelpers.data.downloads import DownloadError
 from tlhelpers.models.backbones import ARCHITECTURES, CAFFE, MINUS_ONE_TO_ONE, Backbone
-from tlhelpers.models.vgg16_mini import preprocess as preprocess_mini
 
 # Map size at 64 pixels and channels at the end of each stage, from the papers' tables.
 STAGES = {
@@ -25,6 +24,11 @@ STAGES = {
     "efficientnet_v2_b0": [(16, 32), (8, 48), (4, 96), (4, 112), (2, 192), (2, 1280)],
     "convnext_tiny": [(8, 192), (4, 384), (2, 768), (2, 768)],
 }
+
+
+def preprocess_mini(images):
+    """What the network was trained on: about zero mean and unit variance."""
+    return (images.astype("float32") - 127.5) / 63.75
 
 
 def keras_preprocessing(name):

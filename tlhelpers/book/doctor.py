@@ -174,8 +174,8 @@ def _mirror() -> list[Finding]:
 
 def _cache() -> list[Finding]:
     """Check that the cache folder can be written to and has room."""
+    from tlhelpers.book.cache import size_by_kind
     from tlhelpers.runtime import cache_folder
-    from tlhelpers.transfer.store import size_by_kind
 
     try:
         folder = cache_folder()
@@ -203,7 +203,7 @@ def _weights() -> list[Finding]:
 
 def _features() -> list[Finding]:
     """Check every row of every feature store."""
-    from tlhelpers.transfer.store import stores, verify
+    from tlhelpers.book.cache import stores, verify
 
     findings, rows, old = [], 0, 0
     for folder in stores():

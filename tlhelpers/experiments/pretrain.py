@@ -29,13 +29,8 @@ import keras
 import numpy as np
 
 from tlhelpers.experiments.model_card import write_card
-from tlhelpers.models.vgg16_mini import (
-    OFFSET,
-    SCALE,
-    WEIGHTS_FILE,
-    build_vgg16_mini,
-    standardise,
-)
+from tlhelpers.models.initialisation import standardise_channels
+from tlhelpers.models.vgg16_mini import OFFSET, SCALE, WEIGHTS_FILE, build_vgg16_mini
 from tlhelpers.runtime import (
     cache_folder,
     keep_freed_memory,
@@ -293,7 +288,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.jsonl"
     trunk, model = build(settings)
-    standardise(trunk, images[:256])
+    standardise_channels(trunk, (images[:256] - np.float32(OFFSET)) / SCALE)
     batches = Batches(images, labels, settings)
     in_epoch = len(batches) // 2
     started = [time.perf_counter()]

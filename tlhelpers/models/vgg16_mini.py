@@ -26,39 +26,18 @@ OFFSET, SCALE = 127.5, 63.75
 WEIGHTS_FILE = Path(__file__).parent / "weights" / "vgg16_mini.npz"
 
 
-def preprocess(images: np.ndarray) -> np.ndarray:
-    """Turn RGB images from 0 to 255 into the network's input.
-
-    Args:
-        images: Any dtype and shape `[..., 3]`, 0 to 255.
-
-    Returns:
-        float32 array of the same shape, -2 to 2.
-
-    Example:
-        >>> preprocess(np.array([0, 127.5, 255])).tolist()
-        [-2.0, 0.0, 2.0]
-    """
-    return (np.asarray(images, np.float32) - np.float32(OFFSET)) / np.float32(SCALE)
-
-
-def build_vgg16_mini(
-    input_size: int = 64, include_top: bool = False, num_classes: int = 10, seed: int = 0
-) -> keras.Model:
+def build_vgg16_mini(input_size: int = 64, seed: int = 0) -> keras.Model:
     """Build the network with random weights (He initialisation, as it has only ReLUs).
 
     Args:
         input_size: Side of the square input in pixels, at least 32. Any size from there
             on works. Defaults to 64.
-        include_top: Whether to end in global average pooling and a softmax layer named
-            "predictions". Defaults to False: the output is `block5_pool`.
-        num_classes: Outputs of the top; ignored without it. Defaults to 10.
         seed: Seed of the initial weights. Defaults to 0.
 
     Returns:
         A `keras.Model` named "vgg16_mini" that takes *preprocessed* float32 images
-        `[b, input_size, input_size, 3]` (see `preprocess`) and gives float32
-        `[b, input_size // 32, input_size // 32, 128]`, or `[b, num_classes]` with a top.
+        `[b, input_size, input_size, 3]` and gives float32
+        `[b, input_size // 32, input_size // 32, 128]`.
 
     Raises:
         ValueError: If `input_size` is below 32.
@@ -75,8 +54,7 @@ def build_vgg16_mini(
     import keras
 
     # Inputs stay float32 and the layers' names stay VGG16's, so code for one fits the other.
-    inputs = keras.Input((input_size, input_size, 3), name="input_layer")
-    x = inputs
+    x = inputs = keras.Input((input_size, input_size, 3), name="input_layer")
     number = 0
     for block, (width, depth) in enumerate(BLOCKS, start=1):
         for k in range(1, depth + 1):
@@ -90,31 +68,7 @@ def build_vgg16_mini(
                 name=f"block{block}_conv{k}",
             )(x)
         x = keras.layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
-    if include_top:
-        x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        x = keras.layers.Dense(num_classes, activation="softmax", name="predictions")(x)
     return keras.Model(inputs, x, name="vgg16_mini")
-
-
-def standardise(model: keras.Model, images: np.ndarray) -> None:
-    """Rescale random weights so that each channel has mean 0 and variance 1 on some images.
-
-    Without BatchNorm, thirteen random layers map all images to nearly the same point and
-    training starts on a plateau. This data-dependent initialisation (Krähenbühl et al.
-    2016, https://arxiv.org/abs/1511.06856) removes it, for pre-training as for a baseline
-    trained from scratch.
-
-    Args:
-        model: A network from `build_vgg16_mini` without a top; changed in place.
-        images: RGB images `[n, s, s, 3]`, 0 to 255; a few hundred suffice.
-
-    Example:
-        >>> model = build_vgg16_mini(32)
-        >>> standardise(model, np.random.default_rng(0).uniform(0, 255, (64, 32, 32, 3)))
-    """
-    from tlhelpers.models.initialisation import standardise_channels
-
-    standardise_channels(model, preprocess(images))
 
 
 def read_weights(path: Path | None = None) -> dict[str, np.ndarray]:

@@ -17,7 +17,15 @@ import numpy as np
 
 from tlhelpers.experiments.field.digits import grey
 from tlhelpers.experiments.records import Settings
-from tlhelpers.models.staged import BATCH_SIZE, Digits, Loop, five, learn, make_loop, train_source
+from tlhelpers.experiments.staged import (
+    BATCH_SIZE,
+    Digits,
+    Loop,
+    five,
+    learn,
+    make_loop,
+    train_source,
+)
 from tlhelpers.transfer.runs import Run
 
 if TYPE_CHECKING:
