@@ -335,6 +335,25 @@ class TestExecutedCopy:
         assert files(project) == before
 
     @posix
+    @pytest.mark.parametrize("place", ["", "photo graphs"])
+    def test_what_is_mounted_in_a_copy_is_not_emptied(self, place, project, capsys):
+        mine, mounted = project / "mine", project / "_build" / "book" / place
+        for folder in (mine, mounted):
+            folder.mkdir(exist_ok=True)
+        (mine / "note.txt").write_text("the user's")
+        if place == "":
+            shutil.copytree(project / "_build" / "book", mine, dirs_exist_ok=True)
+        mount = subprocess.run(["mount", "--bind", mine, mounted], capture_output=True)
+        if mount.returncode:
+            pytest.skip("mounting needs root's rights")
+        try:
+            assert notebooks.main(["project/book", "--to", "project/_build/book"]) == 1
+        finally:
+            subprocess.run(["umount", mounted], check=True)
+        assert "nothing may be mounted" in capsys.readouterr().err
+        assert (mine / "note.txt").read_text() == "the user's"
+
+    @posix
     def test_a_link_to_an_earlier_copy_stays_a_link(self, project):
         (project / "link").symlink_to(project / "_build" / "book", target_is_directory=True)
         assert notebooks.main(["project/book", "--to", "project/link"]) == 0

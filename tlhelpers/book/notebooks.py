@@ -375,14 +375,26 @@ def _check_target(book: Path, to: Path) -> Path:
             "or was moved here; nothing was changed. Name a folder that does not exist yet, such as "
             "_build/book."
         )
-    if os.path.ismount(target):
-        raise ValueError(f"The copy's place can't be a mount point. Received: {to}.")
+    if mounts := _mounts_in(target):
+        raise ValueError(
+            f"Where a copy is replaced, nothing may be mounted: it would be emptied. Received: {to}, "
+            f"with {mounts[0]}. Unmount that, or name another folder."
+        )
     return target
 
 
 def _same(one: Path, other: Path) -> bool:
     """Tell whether two paths lead to one place, by other letters or another mount included."""
     return one.exists() and other.exists() and one.samefile(other)
+
+
+def _mounts_in(folder: Path) -> list[Path]:
+    """Return what is mounted at a folder or below it; bind mounts only Linux tells."""
+    table = Path("/proc/self/mountinfo")
+    lines = table.read_text("utf-8", "replace").splitlines() if table.is_file() else []
+    mounted = [Path(line.split()[4].replace("\\040", " ")) for line in lines]
+    found = [place for place in mounted if place.is_relative_to(folder)]
+    return found or ([folder] if os.path.ismount(folder) else [])
 
 
 def _is_copy(folder: Path) -> bool:
