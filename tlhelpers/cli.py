@@ -261,10 +261,12 @@ def _fetch(options: argparse.Namespace) -> int:
         published = [file.name for file in FILES.values() if file.url]
         for name in options.names or (published if listed is None else sorted(listed)):
             try:
-                print(f"{name}: {fetch(name)}")
+                path = fetch(name)
             except (DownloadError, OSError) as error:
                 print(error, file=sys.stderr)
                 failed.append(name)
+            else:
+                print(f"{name}: {path}")
     else:
         for fetched in fetch_all(options.to, options.names or None):
             print(f"{fetched.status:>8}  {fetched.name}  {fetched.bytes / 1e6:.1f} MB")
@@ -349,19 +351,19 @@ def _record(options: argparse.Namespace) -> int:
     setup(tier="real")
     status = 0
     for name, plan in plans.items():
-        path, new = folder / f"{name}.json", 0
+        path, new, rest = folder / f"{name}.json", 0, " Another process is at the rest, or was."
         try:
             for row in field.run_experiment(name, folder, **chosen):
                 new += 1
                 print(f"{name}: {_line(row)} {row['backbone']}: {_outcome(row)}", flush=True)
         except OtherDataError as error:  # the other experiments may have theirs
             print(f"{name}: {error}", file=sys.stderr, flush=True)
-            status = 1
+            status, rest = 1, ""
         have = settings_recorded(path, plan)
-        rest = "" if have == len(plan) or status else " Another process is at the rest, or was."
         print(
             f"Recorded {new} new results in {path}, which holds {have} of the {len(plan)} asked for"
-            f"{'; none was missing' if before[name] == len(plan) else ''}.{rest}"
+            f"{'; none was missing' if before[name] == len(plan) else ''}."
+            f"{rest if have < len(plan) else ''}"
         )
     return status
 
@@ -371,6 +373,11 @@ def _record_features(options: argparse.Namespace) -> int:
     from tlhelpers.experiments.packs import PACKS, record_features
     from tlhelpers.runtime import setup
 
+    if options.all or options.backbones or options.methods or options.labels or options.seeds:
+        raise ValueError(
+            "Packs are recorded whole. Received: --all, --backbones, --methods, --labels or --seeds; "
+            "leave that out."
+        )
     names = options.experiments[1:] or list(PACKS)
     if unknown := [name for name in names if name not in PACKS]:
         raise ValueError(f"A pack is one of {', '.join(PACKS)}. Received: {', '.join(unknown)}.")

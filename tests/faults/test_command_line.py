@@ -1,6 +1,7 @@
 """What goes wrong around the command line: each is said in a sentence, and nothing is lost."""
 
 import errno
+import hashlib
 import json
 import multiprocessing
 import os
@@ -118,6 +119,10 @@ class TestRecord:
         refused(capsys, ["record", "toy", "--to", tmp_path], words, str(tmp_path / "toy.json"))
         assert ran == []
         assert files(tmp_path) == {"toy.json": content}
+
+    @pytest.mark.parametrize("option", [["--seeds", "2"], ["--all"], ["--methods", "frozen"]])
+    def test_what_packs_of_features_have_no_part_of(self, option, ran, tmp_path, capsys):
+        refused(capsys, ["record", "features", *option, "--to", tmp_path], "leave that out")
 
     @posix
     def test_a_pipe_in_the_records_place(self, ran, tmp_path, capsys):
@@ -385,6 +390,19 @@ class TestOutput:
         reading, writing = os.pipe()
         os.close(reading)
         done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+        os.close(writing)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    @posix
+    def test_a_closed_pipe_is_no_failed_download(self, tmp_path):
+        (tmp_path / "mnist.npz").touch()
+        digest = hashlib.sha256(b"").hexdigest()
+        (tmp_path / "SHA256SUMS").write_text(f"{digest}  mnist.npz\n")
+        reading, writing = os.pipe()
+        os.close(reading)
+        command = (sys.executable, "-u", "-m", "tlhelpers.cli", "fetch", "mnist.npz")
+        env = {**os.environ, "TLH_MIRROR": str(tmp_path)}
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=env)
         os.close(writing)
         assert (done.returncode, done.stderr) == (0, "")
 
