@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tlhelpers.evaluation.scores import (
+    Judged,
     Score,
     balanced_accuracy,
     majority_accuracy,
@@ -16,9 +17,6 @@ from tlhelpers.evaluation.scores import (
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
-
-    from tlhelpers.data.splits import Split
-    from tlhelpers.transfer.runs import Run
 
 UNEVEN = 1.5
 """From this ratio of the largest class to the smallest on, accuracy alone misleads."""
@@ -45,7 +43,7 @@ class Comparison:
             chance where all are equally frequent. It is the dotted line of the figure.
     """
 
-    runs: "tuple[Run, ...]"
+    runs: tuple[Judged, ...]
     gains: tuple[Score, ...]
     table: "pandas.DataFrame"
     figure: "Figure"
@@ -60,7 +58,7 @@ class Comparison:
         return self.table.to_string()
 
 
-def compare(runs: "Sequence[Run]", *, split: str = "test") -> Comparison:
+def compare(runs: Sequence[Judged], *, split: str = "test") -> Comparison:
     """Compare runs on the same images.
 
     Args:
@@ -85,7 +83,7 @@ def compare(runs: "Sequence[Run]", *, split: str = "test") -> Comparison:
     runs = tuple(runs)
     if len(runs) < 2:
         raise ValueError(f"A comparison takes at least two runs. Received: {len(runs)}.")
-    first: Split = getattr(runs[0].data, split)
+    first = getattr(runs[0].data, split)
     for run in runs[1:]:
         if not _same_images(first, getattr(run.data, split)):
             raise ValueError(
@@ -114,7 +112,7 @@ def compare(runs: "Sequence[Run]", *, split: str = "test") -> Comparison:
     return Comparison(runs, gains, table, figure, reference)
 
 
-def _same_images(one: "Split", other: "Split") -> bool:
+def _same_images(one: Any, other: Any) -> bool:
     """Tell whether two splits hold the same images and labels in the same order, in any size."""
     if not np.array_equal(one.labels, other.labels):
         return False

@@ -9,12 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tlhelpers.evaluation.scores import Score, reliability
+from tlhelpers.evaluation.scores import Judged, Score, reliability
 
 if TYPE_CHECKING:
     import keras
-
-    from tlhelpers.transfer.runs import Run
 
 # Okabe & Ito's palette, told apart by readers with any colour vision (jfly.uni-koeln.de/color).
 COLOURS = {"scratch": "#6b6b6b", "frozen": "#0072b2", "tuned": "#d55e00"}
@@ -203,7 +201,7 @@ def _name_line_ends(axis: Axes, ends: Sequence[tuple[float, str, int, str]]) -> 
     axis.set_ylim(lowest, max(highest, height + least_gap / 2))
 
 
-def confusion_matrix(run: "Run", split: str = "test") -> Figure:
+def confusion_matrix(run: Judged, split: str = "test") -> Figure:
     """Draw which classes are taken for which: true classes in rows, predicted ones in columns.
 
     Args:
@@ -234,7 +232,7 @@ def confusion_matrix(run: "Run", split: str = "test") -> Figure:
     return finish(figure)
 
 
-def worst_mistakes(run: "Run", n: int = 8, split: str = "test") -> Figure:
+def worst_mistakes(run: Judged, n: int = 8, split: str = "test") -> Figure:
     """Show the images the run is most sure of and wrong about.
 
     Args:
@@ -265,7 +263,7 @@ def worst_mistakes(run: "Run", n: int = 8, split: str = "test") -> Figure:
     return image_grid(images.load(worst), titles, columns=4, size=1.55)
 
 
-def reliability_diagram(run: "Run", split: str = "test") -> Figure:
+def reliability_diagram(run: Judged, split: str = "test") -> Figure:
     """Draw accuracy against confidence: on the diagonal, the model is as sure as it should be.
 
     Args:

@@ -2,10 +2,34 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 Z_95 = 1.959963984540054
+
+
+class Judged(Protocol):
+    """What a run must have to be compared and drawn; :class:`tlhelpers.Run` has it.
+
+    Attributes:
+        name: What was done, such as ``"frozen"``.
+        data: The data set: splits ``train``, ``validation`` and ``test`` with labels and images,
+            and the names of the classes.
+        seconds: Wall-clock seconds of training.
+        config: Every setting that was used.
+    """
+
+    name: str
+    data: Any
+    seconds: float
+    config: dict[str, Any]
+
+    def probabilities(self, split: str = "test") -> np.ndarray:
+        """Return probabilities ``[n, classes]`` on a split."""
+
+    def right(self, split: str = "test") -> np.ndarray:
+        """Return for each image of a split whether its most probable class is the true one."""
 
 
 @dataclass(frozen=True)
