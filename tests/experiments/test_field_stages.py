@@ -8,7 +8,7 @@ import pytest
 from tlhelpers.data.splits import Dataset, Source, Split
 from tlhelpers.experiments import field, staged
 from tlhelpers.experiments.field import stages
-from tlhelpers.experiments.staged import Digits, five, learn, make_loop
+from tlhelpers.models.staged import Digits, five, learn, make_loop
 
 SIZE = 16
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from tlhelpers.experiments.field.digits import grey
 from tlhelpers.experiments.records import Settings
-from tlhelpers.experiments.staged import (
+from tlhelpers.models.staged import (
     BATCH_SIZE,
     Digits,
     Loop,
