@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tlhelpers.data.splits import Dataset, Source, Split
-from tlhelpers.experiments import field, staged
+from tlhelpers.experiments import field
 from tlhelpers.experiments.field import stages
+from tlhelpers.models import staged
 from tlhelpers.models.staged import Digits, five, learn, make_loop
 
 SIZE = 16
