@@ -11,7 +11,6 @@ Example:
 
 import argparse
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -25,7 +24,12 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from tlhelpers.runtime import high_water_mark, writable_folder, write_atomically
+from tlhelpers.runtime import (
+    accept_any_character,
+    high_water_mark,
+    writable_folder,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     import nbformat
@@ -435,8 +439,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help="only these chapters, such as 05 (default: all)")
     parser.add_argument("--to", type=Path, required=True, help="folder for the executed copy")
     options = parser.parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a chapter's name may not fit the terminal
+    accept_any_character()
     try:
         done = execute_book(options.book, options.to, options.names)
     except (ChapterError, OSError, ValueError) as error:
