@@ -169,6 +169,19 @@ def test_execute_book_never_touches_what_it_did_not_make(tmp_path, place, capsys
     assert "Traceback" not in message
 
 
+def test_a_kernel_found_dead_after_ctrl_c_is_no_failure_of_the_chapter(tmp_path, monkeypatch):
+    """On a busy machine nbclient may find the kernel dead that it was stopping itself."""
+    import nbclient
+
+    def execute_then_ctrl_c(client, **_):
+        client._async_cleanup_kernel_future = object()
+        raise nbclient.exceptions.DeadKernelError("Kernel died")
+
+    monkeypatch.setattr(nbclient.NotebookClient, "execute", execute_then_ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        execute(write(tmp_path / "01_a.ipynb", "1"), tmp_path / "out.ipynb")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
 def test_ctrl_c_stops_the_kernel_and_says_so(tmp_path):
     book, started = tmp_path / "book", tmp_path / "started"

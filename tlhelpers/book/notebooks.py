@@ -154,12 +154,14 @@ def execute(
             nbclient.exceptions.CellTimeoutError,
             nbclient.exceptions.DeadKernelError,
         ) as error:
+            if _was_interrupted(client):
+                raise KeyboardInterrupt from error
             _write(document, out)
             raise ChapterError(
                 _failure(notebook.name, document, code_cells, watch.cell, error, timeout, out)
             ) from error
         except AssertionError as error:
-            if client.km is None:  # nbclient stops the kernel on Ctrl-C, then stumbles over that
+            if _was_interrupted(client):
                 raise KeyboardInterrupt from error
             raise
     _write(document, out)
@@ -172,6 +174,11 @@ def execute(
         slowest_cell=slowest,
         slowest_cell_seconds=watch.seconds.get(slowest, 0.0),
     )
+
+
+def _was_interrupted(client: Any) -> bool:
+    """Tell whether nbclient stopped the kernel on Ctrl-C; it then stumbles over that, or finds it dead."""
+    return getattr(client, "_async_cleanup_kernel_future", None) is not None
 
 
 class _Watch:
