@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,7 +10,6 @@ from tlhelpers.transfer.recipes import INVERSE_PENALTIES, MIN_VALIDATION
 
 if TYPE_CHECKING:
     import keras
-    from sklearn.linear_model import LogisticRegression
 
 MANY = 5_000
 """From this number of training images on, penalties are tried as a path, in single precision."""
@@ -115,13 +114,11 @@ def fit_linear_head(
         chosen_on = "validation"
         x_validation = (np.asarray(validation_features, precision) - centre) / scale
         losses, fits = _fit_by_validation(x, labels, x_validation, validation_labels, num_classes)
-        best = min(losses, key=lambda c: losses[c])
-        kernel, bias = fits[best]
     else:
         chosen_on = "cross-validation"
-        losses = _cross_validation_losses(x, labels, num_classes, int(counts.min()), seed)
-        best = min(losses, key=lambda c: losses[c])
-        kernel, bias = _fit(x, labels, best, num_classes)
+        losses, fits = _cross_validation_losses(x, labels, num_classes, seed), {}
+    best = min(losses, key=lambda c: losses[c])
+    kernel, bias = fits.get(best) or _fit(x, labels, best, num_classes)
     kernel = kernel / scale
     bias = bias - centre @ kernel
     spread = scale / math.sqrt(features.shape[1])
@@ -131,19 +128,15 @@ def fit_linear_head(
 
 
 def _fit(
-    x: np.ndarray,
-    labels: np.ndarray,
-    inverse_penalty: float,
-    num_classes: int,
-    regression: "LogisticRegression | None" = None,
+    x: np.ndarray, labels: np.ndarray, penalty: float, num_classes: int, model: Any = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit a logistic regression, new or given; return its kernel [d, classes] and bias [classes]."""
     from sklearn.linear_model import LogisticRegression
 
-    regression = regression or LogisticRegression(max_iter=2000)
+    model = model or LogisticRegression(max_iter=2000)
     # The inputs have unit length on average, not unit variance, hence the factor on C.
-    regression.set_params(C=inverse_penalty * 100).fit(x, labels)
-    kernel, bias = regression.coef_.T, regression.intercept_
+    model.set_params(C=penalty * 100).fit(x, labels)
+    kernel, bias = model.coef_.T, model.intercept_
     if num_classes == 2:
         # scikit-learn keeps one logit for two classes; a softmax over (-z/2, z/2) is the same.
         kernel, bias = np.c_[-kernel / 2, kernel / 2], np.r_[-bias / 2, bias / 2]
@@ -170,11 +163,11 @@ def _fit_by_validation(
     from sklearn.linear_model import LogisticRegression
 
     many = len(x) >= MANY
-    regression = LogisticRegression(max_iter=2000, warm_start=many)
+    model = LogisticRegression(max_iter=2000, warm_start=many)
     losses: dict[float, float] = {}
     fits = {}
     for c in INVERSE_PENALTIES:
-        fits[c] = _fit(x, labels, c, num_classes, regression)
+        fits[c] = _fit(x, labels, c, num_classes, model)
         losses[c] = _cross_entropy(x_validation, validation_labels, *fits[c])
         if many and losses[c] > min(losses.values()):
             break
@@ -182,26 +175,18 @@ def _fit_by_validation(
 
 
 def _cross_validation_losses(
-    x: np.ndarray, labels: np.ndarray, num_classes: int, smallest_class: int, seed: int
+    x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int
 ) -> dict[float, float]:
-    """Return the cross-validated cross-entropy of each penalty; all equal with one label a class."""
+    """Return the cross-validated cross-entropy of each penalty; of one where a class has one label."""
     from sklearn.model_selection import StratifiedKFold
 
-    folds = min(5, smallest_class)
+    folds = min(5, int(np.bincount(labels).min()))
     if folds < 2:
         return {1.0: float("nan")}
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    pairs = list(splitter.split(x, labels))
-    return {
-        c: float(
-            np.mean(
-                [
-                    _cross_entropy(
-                        x[held], labels[held], *_fit(x[kept], labels[kept], c, num_classes)
-                    )
-                    for kept, held in pairs
-                ]
-            )
-        )
-        for c in INVERSE_PENALTIES
-    }
+    pairs = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, labels))
+
+    def loss(c: float, kept: np.ndarray, held: np.ndarray) -> float:
+        """Return a penalty's loss on one part that was held out."""
+        return _cross_entropy(x[held], labels[held], *_fit(x[kept], labels[kept], c, num_classes))
+
+    return {c: float(np.mean([loss(c, *pair) for pair in pairs])) for c in INVERSE_PENALTIES}
