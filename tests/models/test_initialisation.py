@@ -25,5 +25,8 @@ def test_only_plain_chains():
     inputs = keras.Input((32, 32, 3))
     normed = keras.Model(inputs, keras.layers.BatchNormalization()(inputs))
     assert not is_plain_chain(normed)
+    for other in ({"use_bias": False}, {"groups": 3}, {"dilation_rate": 2}):
+        layer = keras.layers.Conv2D(6, 3, **other)
+        assert not is_plain_chain(keras.Model(inputs, layer(inputs)))
     with pytest.raises(ValueError, match="chain of convolutions"):
         standardise_channels(normed, np.zeros((2, 32, 32, 3)))

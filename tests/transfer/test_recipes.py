@@ -10,7 +10,17 @@ SIZES = (1, 10, 40, 99, 100, 255, 256, 400, 2_000, 10_000, 50_000)
 
 @pytest.mark.parametrize(
     ("image_size", "length"),
-    [(32, 512), (64, 512), (96, 128), (150, 64), (224, 32), (512, 8), (1024, 2), (2000, 1)],
+    [
+        (32, 512),
+        (64, 512),
+        (96, 128),
+        (150, 64),
+        (160, 64),
+        (224, 32),
+        (512, 8),
+        (1024, 2),
+        (2000, 1),
+    ],
 )
 def test_inference_batches_hold_about_as_many_pixels(image_size, length):
     assert recipes.inference_batch_size(image_size) == length

@@ -26,8 +26,13 @@ def is_plain_chain(model: "keras.Model") -> bool:
     """
     import keras
 
-    plain = (keras.layers.InputLayer, keras.layers.Conv2D, keras.layers.MaxPooling2D)
-    return all(type(layer) in plain for layer in model.layers)
+    def usual(layer: keras.Layer) -> bool:
+        """Tell whether a layer is of the kinds whose sums standardise_channels can compute."""
+        if type(layer) is keras.layers.Conv2D:
+            return layer.use_bias and layer.groups == 1 and layer.dilation_rate == (1, 1)
+        return type(layer) in (keras.layers.InputLayer, keras.layers.MaxPooling2D)
+
+    return all(usual(layer) for layer in model.layers)
 
 
 def standardise_channels(model: "keras.Model", inputs: np.ndarray) -> None:

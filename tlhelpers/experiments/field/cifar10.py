@@ -9,7 +9,7 @@ networks are given. Each seed draws its own labelled images, weights and order.
 import math
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -183,5 +183,4 @@ def train_small_resnet(
         "trained_parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
     }
     figures = {key: [float(value) for value in values] for key, values in history.items()}
-    none: Any = None  # there is no backbone
-    return Run("scratch", model, data, figures, time.perf_counter() - started, config, none, 1)
+    return Run("scratch", model, data, figures, time.perf_counter() - started, config)

@@ -193,8 +193,9 @@ def run(settings: Settings, data: "Dataset") -> Run:
     name = settings["backbone"]
     fitted = NETWORKS[name](name, data, settings["seed"])
     seconds = time.perf_counter() - started
-    none: Any = None  # there is no backbone, and the predictor stands in for the model
-    return Run(name, none, data, fitted.history, seconds, fitted.config, none, 1, fitted.predict)
+    return Run(
+        name, None, data, fitted.history, seconds, fitted.config, predict_split=fitted.predict
+    )
 
 
 def history(run: Run) -> dict[str, Any]:

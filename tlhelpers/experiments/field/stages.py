@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -94,9 +94,8 @@ def run(settings: Settings, mnist: "Dataset") -> Run:
     }
     best = {"copied": copied, "frozen": frozen, "learning_rate": rate, "validation_loss": loss}
     config = {**best, "candidates": len(tried), "steps": STEPS, "batch_size": BATCH_SIZE}
-    none: Any = None  # there is no backbone, and the predictions stand in for the model
     return Run(
-        method, none, draw, {}, seconds, config, none, 1, lambda split: predictions[split.name]
+        method, None, draw, {}, seconds, config, predict_split=lambda split: predictions[split.name]
     )
 
 
