@@ -202,6 +202,55 @@ class TestCopies:
         assert not base.with_random_weights().model.get_layer("bn_Conv1").moving_mean.numpy().any()
 
 
+class TestFromModel:
+    def branched(self):
+        """conv1 → conv2 → conv3 with a connection around conv2."""
+        image = keras.Input((16, 16, 3))
+        convs = [keras.layers.Conv2D(3, 3, padding="same", name=f"conv{i}") for i in (1, 2, 3)]
+        x = convs[0](image)
+        return keras.Model(image, convs[2](keras.layers.Add(name="sum")([x, convs[1](x)])))
+
+    def test_it_ends_at_the_last_stage(self):
+        base = Backbone.from_model(self.branched(), None, {"a": "conv1", "b": "sum"}, name="mine")
+        assert [layer.name for layer in base.model.layers[1:]] == ["conv1", "conv2", "sum"]
+        assert (base.stages, base.name, base.source) == (("a", "b"), "mine", "unknown")
+        assert base.cut("a").stages == ("a",)
+        images = random_images(2, 16).astype("float32")
+        whole = base.after("a")(base.cut("a").model(images))
+        np.testing.assert_allclose(whole, base.model(images), rtol=1e-5, atol=1e-3)
+        assert Backbone.from_model(self.branched(), CAFFE).stages == ("output",)
+
+    @pytest.mark.parametrize("stages", [{"a": "conv2", "b": "conv3"}, {"a": "sum", "b": "conv1"}])
+    def test_where_it_cannot_be_cut(self, stages):
+        with pytest.raises(
+            ValueError, match=r"everything behind it hangs on.*Received: 'a', which"
+        ):
+            Backbone.from_model(self.branched(), None, stages)
+
+    def test_no_such_layer(self):
+        with pytest.raises(ValueError, match=r"conv1, conv2, sum, conv3. Received: conv9\."):
+            Backbone.from_model(self.branched(), None, {"a": "conv1", "b": "conv9"})
+
+    @pytest.mark.parametrize(
+        "layers",
+        [
+            [keras.layers.Conv2D(3, 3)],
+            [keras.Input((None, None, 3)), keras.layers.Conv2D(3, 3)],
+            [keras.Input((16, 12, 3)), keras.layers.Conv2D(3, 3)],
+            [keras.Input((16, 16, 1)), keras.layers.Conv2D(3, 3)],
+            [keras.Input((16, 16, 3)), keras.layers.Flatten()],
+        ],
+        ids=["not built", "any size", "not square", "grey", "no map"],
+    )
+    def test_what_is_no_backbone(self, layers):
+        with pytest.raises(ValueError, match=r"images \[n, s, s, 3\] of one size.*Received: seq"):
+            Backbone.from_model(keras.Sequential(layers, name="seq"), None)
+
+    def test_load_backbone_points_here(self):
+        with pytest.raises(ValueError, match=r"model of your own there is Backbone\.from_model"):
+            load_backbone(self.branched())
+
+
 class TestErrors:
     def test_unknown_name(self):
         with pytest.raises(ValueError, match=r"one of vgg16_mini, vgg16, .*Received: 'vgg19'"):

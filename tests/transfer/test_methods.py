@@ -419,6 +419,21 @@ def test_a_model_of_ones_own(data, preprocess, tmp_path):
     np.testing.assert_allclose(again(images), tuned.model(images), atol=1e-6)
 
 
+def test_a_network_inside_a_network(data):
+    """Its normalisation is left alone as well."""
+    image = keras.Input((32, 32, 3))
+    maps = keras.layers.ReLU(name="act")(own_network()(image))
+    base = Backbone.from_model(keras.Model(image, maps, name="outer"), MINUS_ONE_TO_ONE)
+    before = [array.copy() for array in base.model.get_weights()]
+    run = model_transfer(base, data, recipe=replace(QUICK, views=0))
+    moved = [
+        not np.array_equal(a, b) for a, b in zip(before, run.base.model.get_weights(), strict=True)
+    ]
+    # Two convolutions of two arrays each, and between them four of BatchNormalization.
+    assert moved == [True, True, False, False, False, False, True, True]
+    assert len(from_scratch(base, data, recipe=QUICK).history["loss"]) == 2
+
+
 CALLBACKS = {
     "EarlyStopping": lambda to: keras.callbacks.EarlyStopping("val_loss", patience=1),
     "ModelCheckpoint": lambda to: keras.callbacks.ModelCheckpoint(to / "best.keras"),

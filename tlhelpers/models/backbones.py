@@ -336,7 +336,7 @@ class Backbone:
 
         keras.utils.set_random_seed(seed)
         model = _unfrozen(keras.models.clone_model(self.model))
-        if not any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
+        if not batch_normalisation(model):
             for number, layer in enumerate(model.layers):
                 if type(layer) is keras.layers.Conv2D:
                     he_normal = keras.initializers.HeNormal(seed=1000 * seed + number)
@@ -436,6 +436,26 @@ class RecordedBackbone(Backbone):
     def _absent(self) -> NotRecordedError:
         """Return the error that says what is missing."""
         return NotAtHand(f"{self.name}'s weights").refusal()
+
+
+def batch_normalisation(model: "keras.Model") -> "list[keras.layers.BatchNormalization]":
+    """Return a model's BatchNormalization layers, those of models in it included.
+
+    Args:
+        model: A Keras model.
+
+    Returns:
+        The layers.
+
+    Example:
+        >>> batch_normalisation(load_backbone("vgg16_mini", 32).model)
+        []
+    """
+    import keras
+
+    inner = [batch_normalisation(x) for x in model.layers if isinstance(x, keras.Model)]
+    own = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    return sum(inner, own)
 
 
 def check_stage(stage: str, stages: Sequence[str], backbone: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from tlhelpers.data.packs import HOW_TO_GET_PIXELS, NotRecordedError, load_pack
-from tlhelpers.models.backbones import Backbone
+from tlhelpers.models.backbones import Backbone, batch_normalisation
 from tlhelpers.runtime import has_gpu, installed_version
 from tlhelpers.transfer.recipes import inference_batch_size
 from tlhelpers.transfer.store import FORMAT, FeatureStore
@@ -267,8 +267,8 @@ def _forward(model: "keras.Model", base: Backbone) -> Forward:
     """
     import keras
 
-    normalised = any(isinstance(one, keras.layers.BatchNormalization) for one in base.model.layers)
-    if not normalised or keras.backend.backend() != "tensorflow" or has_gpu():
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    if not batch_normalisation(base.model) or not on_tensorflow or has_gpu():
         return model.predict_on_batch
     import tensorflow as tf
 

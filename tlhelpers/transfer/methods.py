@@ -8,7 +8,13 @@ import numpy as np
 
 from tlhelpers.data.augmentation import Augmentation, AugmentedViews, warn_of_labels
 from tlhelpers.data.splits import Dataset, Split, balanced_rows
-from tlhelpers.models.backbones import IMAGENET, Backbone, RecordedBackbone, check_stage
+from tlhelpers.models.backbones import (
+    IMAGENET,
+    Backbone,
+    RecordedBackbone,
+    batch_normalisation,
+    check_stage,
+)
 from tlhelpers.models.initialisation import is_plain_chain, standardise_channels
 from tlhelpers.transfer import recipes
 from tlhelpers.transfer.features import extract_features, pool, pooled_features
@@ -150,12 +156,11 @@ def model_transfer(
     )
     keras.utils.set_random_seed(seed)
     own = base.copy()
-    for layer in own.model.layers:
+    for layer in batch_normalisation(own.model):
         # A few hundred images would spoil what millions settled. Keras then also runs the layer in
         # inference mode; calling the network with training=False would not do: Keras 3.15 passes
         # fit's training=True on to the layers all the same.
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
+        layer.trainable = False
     frozen = own.stages[: own.stages.index(first)]
     trunk = own.cut(frozen[-1]) if frozen else None
     if trunk is not None:
@@ -235,10 +240,9 @@ def from_scratch(
     recipe = recipe or recipes.from_scratch(len(data.train), len(data.validation), base.input_size)
     own = base.with_random_weights(seed)
     keras.utils.set_random_seed(seed)
-    for layer in own.model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            # Keras's 0.99 and 0.999 average over more steps than a small data set allows.
-            layer.momentum = 0.9
+    for layer in batch_normalisation(own.model):
+        # Keras's 0.99 and 0.999 average over more steps than a small data set allows.
+        layer.momentum = 0.9
     if is_plain_chain(own.model):
         # Rows of every class: in folders, the first ones are all of one.
         rng = np.random.default_rng(seed)
