@@ -251,7 +251,7 @@ def test_the_books_experiments_can_be_loaded():
             assert settings["method"] in ("scratch", "frozen", "tuned")
 
 
-@pytest.mark.parametrize("name", [n for n in field.EXPERIMENTS if n != "photographs"])
+@pytest.mark.parametrize("name", field.EXPERIMENTS)
 def test_the_books_records_are_of_what_is_planned(name, root):
     path = root / "book" / "_data" / "field" / f"{name}.json"
     plan = choose(name)
