@@ -7,7 +7,7 @@ import pytest
 
 from tlhelpers.book import diagrams
 
-DRAWN = (diagrams.source_and_target, diagrams.four_steps, diagrams.kinds_of_learning)
+DRAWN = (diagrams.source_and_target, diagrams.four_steps)
 
 
 @pytest.mark.parametrize("draw", DRAWN)

@@ -1,5 +1,6 @@
 """The book: what is stored in the chapters, how it is refreshed, and how nbval compares it."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -195,3 +196,23 @@ def test_pictures_on_other_pages_are_the_chapters_own(root):
     assert found, "no chapter names a picture for other pages"
     for name, content in found.items():
         assert (root / "book/_static" / name).read_bytes() == content, f"{name}: run make outputs"
+
+
+def test_the_first_pages_say_what_their_picture_shows(root):
+    """The picture's alt text is written by hand; its numbers are those that chapter 1 measured."""
+    stored = nbformat.read(root / "book" / "01_concepts.ipynb", as_version=4)
+    shown = {
+        output.metadata.scrapbook.name: output.data["application/papermill.record/text/plain"]
+        for cell in stored.cells
+        for output in cell.get("outputs", [])
+        if "scrapbook" in output.get("metadata", {})
+    }
+    rows = ("pixels", "random", "scratch", "vgg16", "mobilenet")
+    measured = [ast.literal_eval(shown[f"01-{row}"]).replace("\u00a0", " ") for row in rows]
+    alts = {
+        "README.md": re.compile(r"!\[(.*?)\]\(book/_static/result\.png\)"),
+        "book/index.md": re.compile(r"_static/result\.png\n:alt: (.*)"),
+    }
+    for page, alt in alts.items():
+        (text,) = alt.findall((root / page).read_text(encoding="utf-8"))
+        assert re.findall(r"\d+ %", text)[:5] == measured, page

@@ -9,6 +9,7 @@ import nbformat
 
 WORDS_A_MINUTE = 150  # of prose, formulas and figures to be understood; a novel takes 240
 SECONDS_A_LINE = 4  # of code
+UNSEEN = {"remove-cell", "remove-input", "hide-cell"}  # tags of cells whose code is not shown
 KEPT_WITHIN = 0.2  # a new measurement this near the stored one leaves it as it is,
 ALWAYS_KEPT = 5.0  # and so does one that differs by a few seconds
 ROW = re.compile(r"^\| \[\]\((\w+)\.ipynb\) \|")
@@ -24,16 +25,18 @@ def minutes_to_read(notebook: nbformat.NotebookNode) -> int:
         tags = cell.metadata.get("tags", [])
         if cell.cell_type == "markdown":
             words += len(re.findall(r"\w[\w'’.,-]*", re.sub(r"\{\w+(:\w+)?\}|`", " ", cell.source)))
-        elif cell.cell_type == "code" and not {"remove-cell", "hide-cell"} & set(tags):
+        elif cell.cell_type == "code" and not UNSEEN & set(tags):
             lines += sum(bool(line.strip()) for line in cell.source.splitlines())
     minutes = words / WORDS_A_MINUTE + lines * SECONDS_A_LINE / 60
     return max(5, 5 * round(minutes / 5))
 
 
 def write_minutes(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Put the minutes into the box of the first cell, where a chapter says how long it takes."""
-    first = notebook.cells[0]
-    first.source = READING.sub(f"about {minutes_to_read(notebook)} minutes to read", first.source)
+    """Put the minutes into the box where a chapter says how long it takes."""
+    minutes = f"about {minutes_to_read(notebook)} minutes to read"
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = READING.sub(minutes, cell.source)
     return notebook
 
 

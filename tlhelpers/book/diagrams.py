@@ -15,7 +15,7 @@ PALE = {BLUE: "#e3f0f8", ORANGE: "#fbe9df", GREEN: "#e0f3ed", GREY: "#f1f1f1"}
 
 
 def source_and_target() -> Figure:
-    """Draw two networks that share their layers and differ in pictures and head.
+    """Draw two networks that share their layers and differ in photographs and head.
 
     Domain and task are named as by Pan & Yang 2010, doi:10.1109/TKDE.2009.191.
 
@@ -32,10 +32,10 @@ def source_and_target() -> Figure:
         axis.text(x + width / 2, 9.62, title, ha="center", va="center", weight="bold", size=12)
         axis.text(x + width / 2, 9.16, labels, ha="center", va="center", size=10, color=FAINT)
     rows = (
-        (7.0, ORANGE, "source head\n148 forms", GREEN, "target head\ncat or dog"),
+        (7.0, ORANGE, "source head\n1,000 classes", GREEN, "target head\ncat or dog"),
         (4.9, BLUE, "later layers\nparts, textures", BLUE, "later layers\nparts, textures"),
         (2.8, BLUE, "early layers\nedges, colours", BLUE, "early layers\nedges, colours"),
-        (0.7, GREY, "pictures drawn\nby formulas", GREY, "drawn cats\nand dogs"),
+        (0.7, GREY, "photographs\nof ImageNet", GREY, "photographs of\ncats and dogs"),
     )
     for y, colour, text, other, other_text in rows:
         _box(axis, left, y, width, 1.3, text, colour)
@@ -96,55 +96,6 @@ def four_steps() -> Figure:
         size=10,
         color=ORANGE,
     )
-    return finish(figure)
-
-
-def kinds_of_learning() -> Figure:
-    """Draw transfer as an axis of its own, across supervised to unsupervised learning.
-
-    Returns:
-        The figure.
-
-    Example:
-        >>> figure = kinds_of_learning()
-    """
-    rows = (
-        (
-            "supervised: learn from labels",
-            "train a network\nfrom random weights",
-            "fine-tune a network\ntrained on another task",
-        ),
-        (
-            "semi-supervised: a few labels, and unlabelled data",
-            "label the rest with\nthe model's own guesses",
-            "the same, beginning with\na pre-trained network",
-        ),
-        (
-            "self-supervised: targets made from the data",
-            "predict hidden parts of\nthe target's own pictures",
-            "do so on the source, then\nfit a head to the target",
-        ),
-        (
-            "unsupervised: no labels at all",
-            "group pictures by\ntheir pixels",
-            "group pictures by\npre-trained features",
-        ),
-    )
-    figure, axis = _canvas(10, 11.4)
-    for x, title, colour in (
-        (0.1, "the target's\ndata alone", GREY),
-        (5.15, "with knowledge\nfrom a source", BLUE),
-    ):
-        axis.text(
-            x + 2.4, 10.55, title, ha="center", va="center", weight="bold", size=11, color=colour
-        )
-    _arrow(axis, (4.15, 10.55), (5.85, 10.55), BLUE, width=2.2)
-    axis.text(5, 11.15, "transfer", ha="center", va="center", size=10, color=BLUE)
-    for place, (title, alone, transferred) in enumerate(rows):
-        y = 7.65 - 2.5 * place
-        axis.text(0.15, y + 1.9, title, va="center", size=10, color=INK)
-        _box(axis, 0.1, y, 4.75, 1.5, alone, GREY)
-        _box(axis, 5.15, y, 4.75, 1.5, transferred, BLUE)
     return finish(figure)
 
 

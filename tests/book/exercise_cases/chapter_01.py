@@ -30,10 +30,19 @@ CASES = {
         {4: "sign", 0.04: "sign", -5.63: "share"},
     ),
     "01-4": (
+        [0.69, "69 %", np.float32(0.7)],
+        {69: "share", 0.967: "whole network", 0.5: "chance"},
+    ),
+    "01-5": (
         [
-            dict.fromkeys(("colour", "texture", "blur", "sketch"), np.float32(0.6))
-            | {"contrast": 0.7}
+            ["pets", "cifar10", "mnist", "photographs"],
+            "photographs, Pets, CIFAR10, mnist",
+            np.array(["mnist", "pets", "cifar10", "photographs"]),
         ],
-        {},
+        {
+            ("pets", "cifar10", "mnist", "photographs", "objects"): "above zero",
+            ("cifar10", "mnist", "photographs"): "few",
+            ("pets", "cifar10", "mnist"): "by little",
+        },
     ),
 }
