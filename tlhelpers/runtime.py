@@ -516,8 +516,7 @@ def steps_per_execution() -> int:
     """Return how many batches to hand to the device at once, for ``model.compile``.
 
     Between batches Keras spends a millisecond or two in Python (measured with Keras 3.15), in which
-    a GPU has nothing to do. On a CPU, where a step takes far longer, one is as good. Keras before
-    3.7 loses the batches that don't fill an execution.
+    a GPU has nothing to do. On a CPU, where a step takes far longer, one is as good.
 
     Returns:
         8 where there is a GPU, else 1.
@@ -526,10 +525,7 @@ def steps_per_execution() -> int:
         >>> steps_per_execution() in (1, 8)
         True
     """
-    import keras
-    from packaging.version import Version
-
-    return 8 if has_gpu() and Version(keras.__version__) >= Version("3.7") else 1
+    return 8 if has_gpu() else 1
 
 
 @contextlib.contextmanager
