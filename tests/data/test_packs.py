@@ -1,6 +1,8 @@
 """Packs of recorded features: rounding, reading, and what can't be had from them."""
 
+import hashlib
 import json
+import shutil
 import time
 
 import numpy as np
@@ -67,6 +69,9 @@ def make_pack(folder, x):
     }
     source = {"name": "x", "origin": "y", "digest": "z", "licence": "MIT", "note": ""}
     about = {"name": "toys", "class_names": ["a", "b"], "source": source, "networks": [network]}
+    about["files"] = {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.glob("*.npz")
+    }
     (folder / "about.json").write_text(json.dumps(about))
     return digests
 
@@ -114,13 +119,79 @@ def test_a_pack_is_read_in_less_than_a_second():
     pack = load_pack("cats_dogs")
     for network in pack.networks:
         for stage in network.stages:
-            packs._read(pack.folder / network.file, stage)
+            packs._read(pack.folder / network.file, pack._files[network.file], stage)
     assert time.process_time() - started < 10  # all of them; one takes a tenth of a second
 
 
 def test_all_packs_together_are_small():
     sizes = [f.stat().st_size for pack in packs.packs() for f in pack.folder.iterdir()]
     assert sum(sizes) <= 20e6
+
+
+def test_features_of_another_size_are_not_given():
+    pack = load_pack("cats_dogs")
+    network = packs.find_network("mobilenet_v2", 224, "pretrained")
+    asked = network.stages[-1], network.digests[-1], network.preprocessing
+    assert pack.find("mobilenet_v2", 224, *asked) == network
+    with pytest.raises(NotRecordedError, match=r"Received: .*mobilenet_v2 at 160 px"):
+        pack.find("mobilenet_v2", 160, *asked)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
+def rewrite(path, **changes):
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    np.savez(path, **arrays | {name: change(arrays[name]) for name, change in changes.items()})
+
+
+def lacking(key, of_network=False):
+    def remove(path):
+        about = json.loads(path.read_text())
+        del (about["networks"][0] if of_network else about)[key]
+        path.write_text(json.dumps(about))
+
+    return remove
+
+
+DAMAGE = {
+    "not JSON": ("about.json", lambda path: path.write_text("{")),
+    "no object": ("about.json", lambda path: path.write_text("[]")),
+    "no text": ("about.json", lambda path: path.write_bytes(bytes([255] * 9))),
+    **{f"no {key}": ("about.json", lacking(key)) for key in ("name", "files", "networks", "source")},
+    "no stages": ("about.json", lacking("stages", of_network=True)),
+    "images gone": ("images.npz", lambda path: path.unlink()),
+    "images flipped": ("images.npz", flip),
+    "labels exchanged": ("images.npz", lambda path: rewrite(path, labels=lambda one: 1 - one)),
+    "cut": ("net.npz", lambda path: path.write_bytes(path.read_bytes()[:500])),
+    "flipped": ("net.npz", flip),
+    "a folder": ("net.npz", lambda path: (path.unlink(), path.mkdir())),
+    "rows exchanged": ("net.npz", lambda path: rewrite(path, rows=lambda one: one[::-1])),
+    "another's": ("net.npz", lambda path: shutil.copy(path.with_name("images.npz"), path)),
+}
+
+
+@pytest.mark.parametrize(("file", "damage"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_pack_is_refused_in_a_sentence(tmp_path, file, damage):
+    digests = make_pack(tmp_path / "toys", numbers())
+    damage(tmp_path / "toys" / file)
+    with pytest.raises(ValueError, match=rf"{file}, which is .*tlhelpers record features toys"):
+        Pack(tmp_path / "toys").features(Pack(tmp_path / "toys").networks[0], "last", digests[:1])
+
+
+def test_the_same_image_may_be_in_a_pack_twice(tmp_path):
+    make_pack(tmp_path / "toys", numbers())
+    images = tmp_path / "toys" / "images.npz"
+    rewrite(images, digests=lambda one: np.concatenate([one[:1], one[:-1]]))
+    about = json.loads((tmp_path / "toys" / "about.json").read_text())
+    about["files"]["images.npz"] = hashlib.sha256(images.read_bytes()).hexdigest()
+    (tmp_path / "toys" / "about.json").write_text(json.dumps(about))
+    pack = Pack(tmp_path / "toys")
+    assert len(pack.digests()) == len(pack.labels)
 
 
 def test_a_missing_pack_says_how_to_record_it():

@@ -1,12 +1,16 @@
 """Recorded features: what real networks make of real images, computed once, small enough to ship.
 
-A pack is a feature store that travels: a folder with ``about.json`` (where the images are from, and
-which networks saw them), ``images.npz`` (a label and a digest for each image) and a file for each
-network with, for every stage, the map averaged over its places, eight bits a number.
+A pack is a feature store that travels: a folder with ``about.json`` (where the images are from, which
+networks saw them, and the digest of each file), ``images.npz`` (a label and a digest for each image)
+and a file for each network with, for every stage, the map averaged over its places, eight bits a
+number.
 """
 
+import hashlib
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -151,29 +155,41 @@ class Pack:
 
         Args:
             folder: The folder.
+
+        Raises:
+            ValueError: If a file is missing or damaged.
         """
         self.folder = folder
-        self.about: dict[str, Any] = json.loads((folder / "about.json").read_text("utf-8"))
-        self.name: str = self.about["name"]
-        self.networks = tuple(
-            RecordedNetwork(**{key: _frozen(value) for key, value in row.items()})
-            for row in self.about["networks"]
-        )
-        with np.load(folder / "images.npz", allow_pickle=False) as stored:
+        with _whole(folder / "about.json"):
+            self.about: dict[str, Any] = json.loads((folder / "about.json").read_text("utf-8"))
+            self.name: str = self.about["name"]
+            self._files: dict[str, str] = dict(self.about["files"])
+            self.networks = tuple(
+                RecordedNetwork(**{key: _frozen(value) for key, value in row.items()})
+                for row in self.about["networks"]
+            )
+            lacking = {"class_names", "source"} - self.about.keys()
+            lacking |= {"images.npz", *(one.file for one in self.networks)} - self._files.keys()
+            if lacking:
+                raise ValueError(f"no {', '.join(sorted(lacking))} in it")
+        with _arrays(folder / "images.npz", self._files["images.npz"]) as stored:
             self.labels = stored["labels"].astype(np.int64)
             self.is_test = stored["is_test"]
-            self._digests = stored["digests"]
-        self._row_of = {digest.tobytes(): row for row, digest in enumerate(self._digests)}
+            self._digests = [digest.tobytes() for digest in stored["digests"]]
+        self._row_of = {digest: row for row, digest in enumerate(self._digests)}
 
     def digests(self) -> list[bytes]:
         """Return the SHA-256 of each image."""
-        return list(self._row_of)
+        return list(self._digests)
 
-    def find(self, backbone: str, stage: str, digest: str, preprocessing: str) -> RecordedNetwork:
+    def find(
+        self, backbone: str, input_size: int, stage: str, digest: str, preprocessing: str
+    ) -> RecordedNetwork:
         """Return the network that is the same up to the end of a stage.
 
         Args:
             backbone: Its name.
+            input_size: Width and height in pixels in which it sees images.
             stage: The stage.
             digest: SHA-256 of the weights up to there.
             preprocessing: How images are prepared, in words.
@@ -185,7 +201,11 @@ class Pack:
             NotRecordedError: If there is none.
         """
         for network in self.networks:
-            if (network.backbone, network.preprocessing) == (backbone, preprocessing) and (
+            if (network.backbone, network.input_size, network.preprocessing) == (
+                backbone,
+                input_size,
+                preprocessing,
+            ) and (
                 stage in network.stages and digest == network.digests[network.stages.index(stage)]
             ):
                 return network
@@ -194,8 +214,8 @@ class Pack:
         )
         raise NotRecordedError(
             f"Recorded features of {self.name} are of {known}, each with its own preprocessing or as "
-            f"its file says. Received: another network, or other weights, {backbone} up to {stage}. "
-            f"{HOW_TO_GET_PIXELS}"
+            f"its file says. Received: another network, size or weights, {backbone} at {input_size} px "
+            f"up to {stage}. {HOW_TO_GET_PIXELS}"
         )
 
     def features(
@@ -213,8 +233,9 @@ class Pack:
 
         Raises:
             NotRecordedError: If an image is not in the pack, or this network has not seen it.
+            ValueError: If the network's file is missing or damaged.
         """
-        rows, quantised = _read(self.folder / network.file, stage)
+        rows, quantised = _read(self.folder / network.file, self._files[network.file], stage)
         place_of = {int(row): place for place, row in enumerate(rows)}
         try:
             places = [place_of[self._row_of[digest]] for digest in digests]
@@ -300,10 +321,36 @@ def _open(folder: Path) -> Pack:
     return Pack(folder)
 
 
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Say which file of a pack is missing or damaged, and how to get it again."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        raise ValueError(
+            f"Recorded features must be as they were recorded. Received: {path}, which is "
+            f"{'missing' if missing else f'damaged ({type(error).__name__}: {error})'}. Get it again "
+            "with the project (git restore book/_data/features), or remove its folder and record it: "
+            f"tlhelpers record features {path.parent.name}"
+        ) from None
+
+
+@contextmanager
+def _arrays(path: Path, digest: str) -> Iterator[Any]:
+    """Open a file of arrays once its SHA-256 is found to be right."""
+    with _whole(path):
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise ValueError("not of the digest that about.json says")
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            yield stored
+
+
 @lru_cache(maxsize=16)
-def _read(path: Path, stage: str) -> tuple[np.ndarray, Quantised]:
+def _read(path: Path, digest: str, stage: str) -> tuple[np.ndarray, Quantised]:
     """Read one stage of a network: the images' rows in the pack, and their features."""
-    with np.load(path, allow_pickle=False) as stored:
+    with _arrays(path, digest) as stored:
         parts = (stored[f"{stage}/{part}"] for part in ("codes", "scale", "offset"))
         codes, scale, offset = parts
         return stored["rows"], Quantised(np.ascontiguousarray(codes.T), scale, offset)

@@ -6,6 +6,7 @@ moved a linear head's accuracy by more than 0.2 points beyond two standard error
 is tested as they are written; what was found stands in ``about.json``.
 """
 
+import hashlib
 import io
 import json
 import os
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlhelpers.data.packs import Quantised, RecordedNetwork, quantise
+from tlhelpers.data.packs import Pack, Quantised, RecordedNetwork, quantise
 from tlhelpers.experiments.records import environment
 from tlhelpers.runtime import cache_folder, replacing, write_atomically
 from tlhelpers.transfer.features import PIXELS, pixel_scores
@@ -126,18 +127,21 @@ def record_features(name: str, folder: str | os.PathLike[str]) -> Iterator[dict[
                 f"{stage}/offset": rounded.offset,
             }
             yield {"network": file, "stage": stage, "change": change, "error": error}
-        write_arrays(place / file, stored)
+        about["files"][file] = write_arrays(place / file, stored)
         about["networks"].append(asdict(_describe(sitting, base, arrays, file)))
         about.setdefault("rounding", {})[file] = changes
         _write_about(place, about)
 
 
-def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> str:
     """Write an ``.npz`` file as small as zlib makes it, whole or not at all.
 
     Args:
         path: The file.
         arrays: Its arrays, by name.
+
+    Returns:
+        SHA-256 of the file.
     """
     with replacing(path) as part, zipfile.ZipFile(part, "w") as zipped:
         for name, array in arrays.items():
@@ -147,6 +151,7 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
                 f"{name}.npy", (2000, 1, 1, 0, 0, 0)
             )  # the same bytes each time
             zipped.writestr(entry, content.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=9)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _steps(channels: int) -> int:
@@ -223,13 +228,14 @@ def _look(sitting: Sitting, data: "Dataset") -> tuple["Backbone | None", dict[st
         scores = pixel_scores(data)
         return None, {"pca": np.concatenate([scores(split) for split in splits])}
     base = load_sitting(sitting)
-    computed = cache_folder() / "recording" / f"{data.name}-{base.weights_digest()[:12]}"
+    seen = hashlib.sha256("".join(split.digest for split in splits).encode()).hexdigest()
+    computed = cache_folder() / "recording" / f"{data.name}-{seen[:12]}-{base.weights_digest()[:12]}"
     computed = computed.with_name(f"{computed.name}-{_file_name(sitting)}")
     if not computed.is_file():  # an hour's work is not to be lost to a check that fails after it
         parts = [_stage_features(base, split) for split in splits]
         whole = {s: np.concatenate([p[i] for p in parts]) for i, s in enumerate(base.stages)}
-        computed.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(computed, **whole)  # type: ignore[arg-type]
+        with replacing(computed) as part:
+            np.savez(part, **whole)  # type: ignore[arg-type]
     with np.load(computed, allow_pickle=False) as stored:
         return base, {stage: stored[stage] for stage in base.stages}
 
@@ -261,26 +267,26 @@ def _stage_features(base: "Backbone", split: "Split") -> list[np.ndarray]:
 def _begin(place: Path, pool: "Dataset") -> dict[str, Any]:
     """Read a pack's description, or begin one with the images' labels and digests."""
     digests, labels, is_test = _in_order(pool)
+    if (place / "about.json").is_file():
+        kept = Pack(place)
+        if (kept.digests(), kept.labels.tolist(), kept.is_test.tolist()) != (digests, labels, is_test):
+            raise ValueError(
+                f"A pack holds features of the same images for every network. Received: other "
+                f"images than those of {place}. Record into another folder with --to."
+            )
+        return kept.about
     images = {
         "labels": np.array(labels, np.uint8),
         "is_test": np.array(is_test),
         "digests": np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32),
     }
-    path = place / "about.json"
-    if path.is_file():
-        with np.load(place / "images.npz", allow_pickle=False) as stored:
-            if not all(np.array_equal(stored[key], value) for key, value in images.items()):
-                raise ValueError(
-                    f"A pack holds features of the same images for every network. Received: other "
-                    f"images than those of {place}. Record into another folder with --to."
-                )
-        return json.loads(path.read_text("utf-8"))
-    write_arrays(place / "images.npz", images)
-    about = {
+    digest = write_arrays(place / "images.npz", images)
+    about: dict[str, Any] = {
         "name": pool.name,
         "source": asdict(pool.source),
         "class_names": list(pool.class_names),
         "environment": environment(),
+        "files": {"images.npz": digest},
         "networks": [],
     }
     _write_about(place, about)

@@ -193,7 +193,7 @@ def pixel_scores(pool: "Dataset") -> Callable[["Split"], np.ndarray]:
     """
     if pool.train.pack is not None:
         pack = load_pack(pool.train.pack)
-        network = pack.find("pixels", "pca", "", PIXELS)
+        network = pack.find("pixels", 32, "pca", "", PIXELS)
         return lambda split: pack.features(network, "pca", split.digests())
     if len(pool.train) < COMPONENTS:
         raise ValueError(
@@ -214,11 +214,15 @@ def _recorded(pack: str, base: Backbone, digests: list[bytes], grid: Grid) -> np
     """Read features from a pack, where every map is averaged over all of its places."""
     if grid != 1:
         raise NotRecordedError(
-            f"Recorded features are averaged over the whole map: grid=1. Received: grid={grid!r}. "
+            f"Recorded features are averaged over the whole map: pass grid=1. Received: grid={grid!r}. "
             f"{HOW_TO_GET_PIXELS}"
         )
     found = load_pack(pack).find(
-        base.name, base.stages[-1], base.weights_digest(), base.preprocessing_key()
+        base.name,
+        base.input_size,
+        base.stages[-1],
+        base.weights_digest(),
+        base.preprocessing_key(),
     )
     return load_pack(pack).features(found, base.stages[-1], digests)
 
