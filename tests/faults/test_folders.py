@@ -392,14 +392,14 @@ def check_skipped(data):
 
 class TestFilesThatChange:
     def test_gone_before_it_is_read(self, root, monkeypatch):
-        found = layout._files_below
+        found = layout.files_below
 
         def then_gone(folder, into):
             files = found(folder, into)
             files[0].unlink()
             return files
 
-        monkeypatch.setattr(layout, "_files_below", then_gone)
+        monkeypatch.setattr(layout, "files_below", then_gone)
         assert set(check(tl.load_folder(root), images_expected=22).values()) == {"missing file"}
 
     @pytest.mark.parametrize("what", ["gone", "changed", "emptied", "a folder", "fifo"])

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -101,8 +103,88 @@ def test_one_file_and_a_list(saved, photos):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_is_not_waited_for(saved, photos):
     os.mkfifo(photos / "pipe.png")
-    assert str(photos / "pipe.png") not in saved.predict(photos)["file"].tolist()
+    table = saved.predict(photos).set_index("file")
+    assert table.loc[str(photos / "pipe.png"), "note"] == "not a regular file"
     assert saved.predict([photos / "pipe.png"])["note"].tolist() == ["not a file"]
+
+
+def test_nothing_in_a_folder_is_left_out_silently(saved, photos, monkeypatch):
+    (photos / "linked").symlink_to(photos / "more")
+    (photos / "dangling.png").symlink_to(photos / "nowhere")
+    iterdir = Path.iterdir
+
+    def denied(path):
+        if path.name == "more":
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    notes = saved.predict(photos).set_index("file")["note"]
+    assert notes[str(photos / "linked")] == "a link to a folder"
+    assert notes[str(photos / "dangling.png")] == "a link to nothing"
+    assert notes[str(photos / "more")] == "no permission to read it"
+
+
+def test_a_table_of_any_names_can_be_written(saved, photos, tmp_path):
+    try:
+        shutil.copy(photos / "a.png", os.fsencode(photos) + bytes([47, 233]) + b".png")
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    table = saved.predict(photos)
+    table.to_csv(tmp_path / "table.csv")
+    assert table["note"][table["file"].str.contains("udce9")].tolist() == [""]
+
+
+def test_arrays_in_a_list_are_checked_as_one_array_is(run, saved):
+    images = run.data.test.images
+    one = saved.predict(images)["probability"]
+    for many in (list(images), (image for image in images), [*images.astype("float32")]):
+        np.testing.assert_array_equal(saved.predict(many)["probability"], one)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        random_images(1)[0] / 255,
+        (random_images(1)[0] / 200).astype("uint8"),
+        np.full((32, 32, 3), np.nan),
+        np.zeros((32, 32), "uint8"),
+        np.zeros((0, 32, 3), "uint8"),
+        np.ones((40, 40, 3)) * 99.0,
+    ],
+)
+def test_one_wrong_array_in_a_list_is_refused(saved, image):
+    with pytest.raises(ValueError, match="Images must be an array"):
+        saved.predict([random_images(1)[0], image])
+
+
+@pytest.mark.parametrize(
+    "images", [None, 3, b"bytes", [b"bytes"], Image.new("RGB", (32, 32)), [Image.new("L", (9, 9))]]
+)
+def test_what_is_no_image_is_refused_in_a_sentence(saved, images):
+    with pytest.raises(TypeError, match=r"takes an image file, a folder.*Received: "):
+        saved.predict(images)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("classes", ["lying"]),
+        ("classes", list("abc")),
+        ("threshold", float("nan")),
+        ("threshold", 80),
+        ("input", None),
+        ("input", {"fit": "squeeze"}),
+        ("versions", None),
+    ],
+)
+def test_a_card_that_does_not_fit_is_refused(path, tmp_path, part, value):
+    for file in (path, Path(f"{path}.json")):
+        shutil.copy(file, tmp_path / file.name)
+    card = tmp_path / f"{path.name}.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {part: value}))
+    with pytest.raises(ValueError, match=r"card"):
+        tl.load_run(tmp_path / path.name)
 
 
 def test_images_of_another_size_are_resized_as_files_are(saved, tmp_path):

@@ -189,7 +189,7 @@ def _add_classes(folder: Path, split: str, wanted: list[str] | None, layout: Lay
         elif wanted is not None and names[entry] not in wanted:
             reason = "not among classes="
         else:
-            files = _files_below(entry, layout)
+            files = files_below(entry, layout)
             layout.paths += files
             layout.classes += [names[entry]] * len(files)
             layout.splits += [split] * len(files)
@@ -248,8 +248,20 @@ def _entries(folder: Path, layout: Layout) -> list[Path]:
     return sorted(found, key=lambda entry: (class_name(entry.name), entry.name))
 
 
-def _files_below(folder: Path, layout: Layout) -> list[Path]:
-    """List all regular files in a folder and in the folders inside it; report everything else."""
+def files_below(folder: Path, layout: Layout) -> list[Path]:
+    """List all regular files in a folder and in the folders inside it; report everything else.
+
+    Args:
+        folder: The folder.
+        layout: Takes what is left out, each with the reason, into its ``skipped``.
+
+    Returns:
+        The files. Hidden ones, and what operating systems leave behind, are passed over.
+
+    Example:
+        >>> files_below(Path("no such folder"), Layout())
+        []
+    """
     files: list[Path] = []
     waiting = [folder]
     while waiting:

@@ -3,14 +3,16 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlhelpers.data.images import read_image, resize_image
+from tlhelpers.data.audit import printable
+from tlhelpers.data.images import UnreadableImageError, check_fit, read_image, resize_image
+from tlhelpers.data.layout import Layout, files_below
 from tlhelpers.data.splits import in_threads
 from tlhelpers.runtime import installed_version
 from tlhelpers.transfer.recipes import inference_batch_size
@@ -46,31 +48,27 @@ class SavedRun:
         Args:
             images: An image file, a folder (with the folders in it), a list of files, or an array
                 ``[n, h, w, 3]`` of RGB images with values from 0 to 255: integers of any size, or
-                floats of the model's.
+                floats of the model's. Or a list of such images, ``[h, w, 3]``.
 
         Returns:
             A row for each image: ``file``, ``class`` (or ``"unsure"``, or None), ``probability`` of
-            the most probable class, 0 to 1, and ``note``: why a file could not be read, or what an
-            unsure one looks most like.
+            the most probable class, 0 to 1, and ``note``: why a file (or a folder in the folder)
+            could not be read, or what an unsure one looks most like.
 
         Raises:
             FileNotFoundError: If there is no such file or folder, or no file in the folder.
+            TypeError: If it is none of these.
             ValueError: If an array has another shape or range, such as values from 0 to 1.
         """
         import pandas
 
         size = self.model.input_shape[1]
-        if isinstance(images, np.ndarray):
-            items: Any = _checked(images, size)
-            names = [f"image {place}" for place in range(len(items))]
-        else:
-            items = _files(images) if isinstance(images, str | os.PathLike) else images
-            names = [str(item) for item in items]
+        items, names = _listed(images, size)
         length = inference_batch_size(size)
         rows = []
         for start in range(0, len(items), length):
             part = items[start : start + length]
-            read = in_threads(lambda item: _read(item, size, self.card.get("input", {})), part)
+            read = in_threads(lambda item: _read(item, size, self.card["input"]), part)
             readable = [image for image in read if isinstance(image, np.ndarray)]
             batch = np.stack(readable) if readable else np.empty((0, size, size, 3))
             probabilities = iter(predict_batch(self.model, batch, length))
@@ -117,8 +115,11 @@ def load_run(path: str | os.PathLike[str]) -> SavedRun:
             )
     try:
         card = json.loads(beside.read_text("utf-8"))
-        digest, names, versions = card["sha256"], tuple(card["classes"]), card["versions"]
+        digest, names, versions = card["sha256"], tuple(card["classes"]), dict(card["versions"])
         threshold = float(card["threshold"])
+        check_fit(dict(card["input"]).get("fit", "crop"))
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"a threshold of {threshold}")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{beside} must be a card as Run.save writes it. Received: one with {error!r}."
@@ -137,20 +138,53 @@ def load_run(path: str | os.PathLike[str]) -> SavedRun:
             f"{path} was saved with Keras {versions.get('keras')}, and Keras "
             f"{installed_version('keras')} can't load it: {(str(error).splitlines() or [''])[0]}"
         ) from error
+    if model.output_shape[-1] != len(names):
+        raise ValueError(
+            f"The card must name a class for each of the model's {model.output_shape[-1]} outputs. "
+            f"Received: {len(names)} in {beside}."
+        )
     return SavedRun(model, names, threshold, card)
 
 
-def _files(path: Path | str | os.PathLike[str]) -> list[Path]:
-    """Return a file, or the files of a folder that are not hidden."""
-    path = Path(path)
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        files = [f for f in files if not any(n.startswith(".") for n in f.relative_to(path).parts)]
+def _listed(images: Any, size: int) -> tuple[Sequence[Any], list[str]]:
+    """Return images or files, or in place of a file why it can't be read; and their names."""
+    if isinstance(images, np.ndarray) and images.dtype.kind not in "OSU":
+        items: Any = _checked(images, size)
+    elif isinstance(images, str | os.PathLike):
+        found = _files(Path(images))
+        return list(found.values()), [printable(str(path)) for path in found]
     else:
-        files = [path] if path.is_file() else []
-    if not files:
+        if isinstance(images, bytes) or not isinstance(images, Iterable):
+            raise _not_images(images)
+        items = list(images)
+        if other := [one for one in items if not isinstance(one, np.ndarray | str | os.PathLike)]:
+            raise _not_images(other[0])
+        items = [_checked(one, size)[0] if isinstance(one, np.ndarray) else one for one in items]
+    return items, [
+        f"image {place}" if isinstance(one, np.ndarray) else printable(str(one))
+        for place, one in enumerate(items)
+    ]
+
+
+def _not_images(received: Any) -> TypeError:
+    """Return the error on what is neither a file nor an array."""
+    return TypeError(
+        "predict takes an image file, a folder, a list of files, or arrays of RGB values from 0 to "
+        f"255, such as np.asarray(picture). Received: {type(received).__name__}."
+    )
+
+
+def _files(path: Path) -> dict[Path, Path | UnreadableImageError]:
+    """Return a file, or all that is in a folder, with the reason where it can't be read."""
+    found: dict[Path, Path | UnreadableImageError] = {path: path} if path.is_file() else {}
+    if path.is_dir():
+        layout = Layout()
+        found |= {file: file for file in files_below(path, layout)}
+        found |= {entry: UnreadableImageError(reason) for entry, reason in layout.skipped}
+        found = dict(sorted(found.items()))
+    if not found:
         raise FileNotFoundError(f"There must be image files to look at. Received: {path}.")
-    return files
+    return found
 
 
 def _read(item: Any, size: int, how: dict[str, Any]) -> np.ndarray | str:
@@ -158,6 +192,8 @@ def _read(item: Any, size: int, how: dict[str, Any]) -> np.ndarray | str:
     fit = how.get("fit", "crop")
     if isinstance(item, np.ndarray):
         return item if item.shape[:2] == (size, size) else resize_image(item, size, fit)
+    if isinstance(item, UnreadableImageError):
+        return str(item)
     if not Path(item).is_file():
         return "not a file" if Path(item).exists() else "missing file"
     try:
@@ -169,17 +205,19 @@ def _read(item: Any, size: int, how: dict[str, Any]) -> np.ndarray | str:
 def _checked(images: np.ndarray, size: int) -> np.ndarray:
     """Return images with values from 0 to 255, integers as uint8."""
     wanted = "Images must be an array [n, h, w, 3] of RGB values from 0 to 255"
+    shape = images.shape
     images = images[None] if images.ndim == 3 else images
-    if images.ndim != 4 or images.shape[3] != 3 or images.dtype.kind not in "uif":
-        raise ValueError(f"{wanted}. Received: {images.dtype} {list(images.shape)}.")
+    if images.ndim != 4 or shape[-1] != 3 or images.dtype.kind not in "uif" or 0 in shape[-3:]:
+        raise ValueError(f"{wanted}. Received: {images.dtype} {list(shape)}.")
     floats = images.dtype.kind == "f"
     brightest = images.max(axis=(1, 2, 3), initial=0)
     if not (images.min(initial=0) >= 0 and brightest.max(initial=0) <= 255):
         raise ValueError(f"{wanted}. Received: {images.min():g} to {images.max():g}.")
-    if floats and ((brightest > 0) & (brightest <= 1)).any():
+    too_dark = (brightest > 0) & (brightest <= 1)
+    if too_dark.any() and (floats or brightest.max() == 1):
         raise ValueError(
             f"{wanted}: preprocessing is inside the model. Received: values from 0 to 1; multiply "
-            "them by 255."
+            "them by 255, before they are made integers."
         )
     if floats and images.shape[1:3] != (size, size):
         raise ValueError(
