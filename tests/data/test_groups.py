@@ -1,5 +1,8 @@
 """Groups by a pattern, a mapping or a table, and the hint that there may be some."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from tlhelpers.data.groups import read_groups, suggest_groups
@@ -41,6 +44,34 @@ def test_numbers_and_paths_of_windows():
     assert read_groups(None, NAMES) == [None] * 4
 
 
+def test_a_file_is_found_however_its_path_is_written(tmp_path):
+    names = ["ill/\u00e9_1.png", "ill/e\u0301_2.png", "well/1.png", "ill/1.png"]
+    keys = ["/home/me/photos/ill/e\u0301_1.png", ".\\ill\\\u00e9_2.png", "photos/well/1.png"]
+    table = {**dict.fromkeys(map(Path, keys), "P1"), names[3]: "p\u0031 "}
+    assert read_groups(table, names) == ["p1"] * 4
+    path = tmp_path / "who.csv"
+    path.write_text("\n".join(f"{key},P1" for key in keys), encoding="utf-8")
+    assert read_groups(path, names) == ["p1"] * 3 + [None]
+
+
+def test_a_pattern_that_finds_nothing_between_its_parentheses_gives_no_group():
+    assert read_groups(r"_(p\d|)", ["a/1_p1.png", "a/2_.png", "a/3_x.png"]) == ["p1", None, None]
+
+
+@pytest.mark.parametrize("groups", [["p1"], {"p1"}, 3, re.compile("p")])
+def test_what_says_no_group_is_refused_in_a_sentence(groups):
+    with pytest.raises(TypeError, match=r"groups must be a mapping.*Received: "):
+        read_groups(groups, NAMES)
+
+
+def test_two_groups_for_a_file_are_refused(tmp_path):
+    (tmp_path / "who.csv").write_text("p1_a.png,p1\nx.png,p3\np1_a.png,p2\n")
+    with pytest.raises(ValueError, match=r"one group. Received: p1 and p2 for ill/p1_a.png"):
+        read_groups(tmp_path / "who.csv", NAMES)
+    with pytest.raises(ValueError, match=r"one pair of parentheses.*with 2"):
+        read_groups(r"(ill|well)/(p\d)", NAMES)
+
+
 def test_errors(tmp_path):
     with pytest.raises(ValueError, match=r"regular expression.*'\(p'"):
         read_groups("(p", NAMES)
@@ -54,6 +85,9 @@ def test_errors(tmp_path):
         (tmp_path / "who.csv").write_bytes(content)
         with pytest.raises(ValueError, match="must have two columns"):
             read_groups(tmp_path / "who.csv", NAMES)
+    (tmp_path / "who.csv").write_text("p1_a.png,p1\nfoo\n")
+    with pytest.raises(ValueError, match=r"two columns.*Received: foo"):
+        read_groups(tmp_path / "who.csv", NAMES)
     (tmp_path / "who.csv").write_bytes("p1_a.png,ä".encode("utf-16"))
     with pytest.raises(ValueError, match="UTF-8"):
         read_groups(tmp_path / "who.csv", NAMES)

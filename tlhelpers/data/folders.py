@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlhelpers.data.audit import FolderAudit, count, first_few
+from tlhelpers.data.audit import FolderAudit, count, first_few, printable
 from tlhelpers.data.augmentation import what_may_change_labels
 from tlhelpers.data.content_split import Division, divide
 from tlhelpers.data.copies import link, near_copies
@@ -40,8 +40,8 @@ def load_folder(
     cropped — and the pictures of a group stay in one split. Where folders of splits tear them
     apart, they are left out of train and validation, never out of test.
 
-    **Carving** goes by what pictures show: as long as ``data.audit.settled`` is True and ``seed``
-    and shares are the same, no picture that was once in the test split is ever trained on, however
+    **Carving** goes by what pictures show: as long as ``data.audit.settled`` is True and ``seed``,
+    shares and groups are the same, no picture that was once in the test split is ever trained on, however
     the folder grows, and whatever is renamed or gets another label
     (:func:`tlhelpers.data.content_split.divide`). Shares are therefore met roughly in small
     folders; every split has at least one picture of each class.
@@ -55,7 +55,7 @@ def load_folder(
         groups: What belongs together, such as pictures of one patient: a group for each file name
             (or path below the folder), the path of a CSV file with columns for file and group, or
             a regular expression whose parentheses find the group in the path. Files without a group
-            stand by themselves. Defaults to none.
+            stand by themselves, and are counted. Defaults to none.
         image_size: Height and width in pixels to give the images in. Defaults to 224.
         fit: How pictures become square: ``"crop"`` takes the middle, ``"pad"`` adds black,
             ``"stretch"`` changes proportions. Defaults to ``"crop"``.
@@ -134,8 +134,9 @@ def load_folder(
     splits = {name: everything.take(rows, name=name) for name, rows in division.rows.items()}
     copies, near_copies_, several_classes = _name_copies(paths, labels, facts, division.pairs)
     cut = _share_cut(facts) if fit == "crop" else np.zeros(len(paths))
+    alone = [name for name, group in zip(names, group_of, strict=True) if group is None]
     hints = [
-        suggest_groups(names, class_names) if groups is None else "",
+        suggest_groups(names, class_names) if groups is None else _ungrouped(alone),
         what_may_change_labels(class_names),
     ]
     audit = FolderAudit(
@@ -299,6 +300,16 @@ def _share_cut(facts: np.ndarray) -> np.ndarray:
     """Return the share of each picture that lies outside the square in its middle."""
     width, height = facts["width"], facts["height"]
     return 1 - np.minimum(width, height) / np.maximum(width, height)
+
+
+def _ungrouped(names: list[str]) -> str:
+    """Say how many files were given no group."""
+    if not names:
+        return ""
+    return (
+        f"groups= says nothing of {count(len(names), 'file')} ({first_few(map(printable, names))}), "
+        "each of which was taken by itself"
+    )
 
 
 def _notes(

@@ -2,9 +2,11 @@
 
 import csv
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 Groups = Mapping[str, str] | str | Path
 """A group for each file, the path of a CSV file that says so, or a pattern of the files' names."""
@@ -24,11 +26,13 @@ def read_groups(groups: Groups | None, names: Sequence[str]) -> list[str | None]
         names: Path of each file below the folder, with slashes.
 
     Returns:
-        The group of each file, or None for a file by itself.
+        The group of each file, in small letters, or None for a file by itself.
 
     Raises:
         FileNotFoundError: If there is no such CSV file.
-        ValueError: If the pattern or the CSV file can't be read, or no file has a group.
+        TypeError: If groups are none of these.
+        ValueError: If the pattern or the CSV file can't be read, no file has a group, or one has
+            two.
 
     Example:
         >>> read_groups(r"(p[0-9]+)_", ["cats/p1_a.png", "cats/p1_b.png", "dogs/x.png"])
@@ -36,24 +40,24 @@ def read_groups(groups: Groups | None, names: Sequence[str]) -> list[str | None]
     """
     if groups is None:
         return [None] * len(names)
+    if not isinstance(groups, Mapping | str | Path):
+        raise TypeError(
+            "groups must be a mapping, such as dict(series) of a pandas Series, the path of a CSV file "
+            f"or a regular expression. Received: {type(groups).__name__}."
+        )
     if isinstance(groups, str) and not groups.lower().endswith(".csv"):
         found = _by_pattern(groups, names)
     else:
-        table = groups if isinstance(groups, Mapping) else _read_csv(Path(groups).expanduser())
-        # Empty cells, also pandas' NaN, are no group.
-        table = {
-            Path(key).as_posix(): str(value)
-            for key, value in table.items()
-            if value is not None and value == value and str(value).strip()
-        }
-        found = [table.get(name, table.get(name.rpartition("/")[2])) for name in names]
+        table = groups.items() if isinstance(groups, Mapping) else _read_csv(Path(groups).expanduser())
+        found = _by_table(table, names)
     if names and not any(found):
         raise ValueError(
             "groups must give a group to some files of the folder: a mapping or a CSV file by name "
             "or by path below the folder, a pattern by what its parentheses find there. "
-            f"Received: {groups!r}, and files such as {names[0]}."
+            f"Received: {str(groups)[:200]}, and files such as {names[0]}."
         )
-    return found
+    # P1 and p1 are one patient: to keep too much together spoils nothing, to tear it apart does.
+    return [group and _one_spelling(group).casefold() for group in found]
 
 
 def suggest_groups(names: Sequence[str], class_names: Sequence[str]) -> str:
@@ -96,11 +100,49 @@ def _by_pattern(pattern: str, names: Sequence[str]) -> list[str | None]:
             f"groups must be a regular expression, a mapping or a CSV file. Received: {pattern!r} "
             f"({error})."
         ) from None
+    if compiled.groups > 1:
+        raise ValueError(
+            "groups must be a regular expression with one pair of parentheses, around the group; "
+            f"(?:…) is for others. Received: {pattern!r}, with {compiled.groups}."
+        )
     found = [compiled.search(name) for name in names]
-    return [one and (one[1] if compiled.groups else one[0]) for one in found]
+    return [(one and one[compiled.groups]) or None for one in found]
 
 
-def _read_csv(path: Path) -> dict[str, str]:
+def _one_spelling(text: str) -> str:
+    """Return a name in the one spelling of its letters, since macOS writes é as two."""
+    return unicodedata.normalize("NFC", text.strip())
+
+
+def _by_table(table: Iterable[tuple[Any, Any]], names: Sequence[str]) -> list[str | None]:
+    """Return what a table says of each name: by its path, with any folders above, or by its end."""
+    by_path = {_one_spelling(name): name for name in names}
+    by_end: dict[str, list[str]] = {}
+    for path, name in by_path.items():
+        by_end.setdefault(path.rpartition("/")[2], []).append(name)
+    of_path: dict[str, str] = {}
+    of_end: dict[str, str] = {}
+    for key, value in table:
+        # Empty cells, also pandas' NaN, are no group.
+        if value is None or value != value or not str(value).strip():
+            continue
+        spelled = _one_spelling(str(key))
+        parts = [part for part in re.split(r"[\\/]+", spelled) if part != "."]
+        ends = [spelled, *("/".join(parts[place:]) for place in range(len(parts)))]
+        if whole := next((end for end in ends if end in by_path), None):
+            named, known = [by_path[whole]], of_path
+        else:
+            named, known = by_end.get("/".join(parts), []), of_end
+        for name in named:
+            if known.setdefault(name, str(value)) != str(value):
+                raise ValueError(
+                    f"groups must give each file one group. Received: {known[name]} and {value} for "
+                    f"{name}."
+                )
+    return [of_path.get(name, of_end.get(name)) for name in names]
+
+
+def _read_csv(path: Path) -> list[tuple[str, str]]:
     """Read a table whose first column names files and whose second says the group."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no CSV file of groups {path}.")
@@ -111,9 +153,9 @@ def _read_csv(path: Path) -> dict[str, str]:
         rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(row)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} can't be read as a CSV file in UTF-8: {error}.") from None
-    if not rows or min(len(row) for row in rows) < 2:
+    short = min(rows, key=len, default=["nothing"])
+    if len(short) < 2:
         raise ValueError(
-            f"{path} must have two columns, a file and its group. Received: "
-            f"{', '.join(rows[0]) if rows else 'nothing'}."
+            f"{path} must have two columns, a file and its group. Received: {short[0]}."
         )
-    return {row[0].strip(): row[1].strip() for row in rows}
+    return [(row[0], row[1]) for row in rows]
