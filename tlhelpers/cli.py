@@ -240,13 +240,13 @@ def _doctor(options: argparse.Namespace) -> int:
 def _cache(options: argparse.Namespace) -> int:
     """Show the cache's size by kind, or remove stored features."""
     from tlhelpers.book.cache import clear, size_by_kind
-    from tlhelpers.runtime import cache_folder
+    from tlhelpers.runtime import cache_place
 
     if options.action == "clear":
         print(f"{clear(options.older_than) / 1e6:,.1f} MB of stored features were removed.")
-    for kind, size in size_by_kind(cache_folder()).items():
+    for kind, size in size_by_kind(cache_place()).items():
         print(f"{size / 1e6:10,.1f} MB  {kind}")
-    print(f"The cache is {cache_folder()}; TLH_CACHE names another place.")
+    print(f"The cache is {cache_place()}; TLH_CACHE names another place.")
     return 0
 
 

@@ -686,7 +686,7 @@ def setup(
     """
     global _chosen_tier, _is_deterministic
     chosen = check_tier(os.environ.get("TLH_TIER") or "embedded" if tier is None else tier)
-    seed = _check_seed(seed)
+    seed = check_seed(seed)
     if precision is not None and precision not in PRECISIONS:
         raise ValueError(
             f"precision must be one of {', '.join(PRECISIONS)}. Received: {precision!r}."
@@ -733,12 +733,41 @@ def setup(
     return runtime
 
 
-def _check_seed(seed: int) -> int:
-    """Return a seed that Python's, NumPy's and Keras's generators take."""
+def as_integer(name: str, value: int) -> int:
+    """Return a whole number.
+
+    Args:
+        name: What it is, for the message.
+        value: The number, of whatever integer type.
+
+    Raises:
+        TypeError: If it is not an integer.
+
+    Example:
+        >>> as_integer("n", 3)
+        3
+    """
     try:
-        number = operator.index(seed)
+        return operator.index(value)
     except TypeError:
-        raise TypeError(f"The seed must be an integer. Received: {seed!r}.") from None
+        raise TypeError(f"{name} must be an integer. Received: {value!r}.") from None
+
+
+def check_seed(seed: int) -> int:
+    """Return a seed that Python's, NumPy's and Keras's generators take.
+
+    Args:
+        seed: The seed.
+
+    Raises:
+        TypeError: If it is not an integer: without one, each run would draw others.
+        ValueError: If it is out of range.
+
+    Example:
+        >>> check_seed(3)
+        3
+    """
+    number = as_integer("The seed", seed)
     if not 0 <= number < 2**32:
         raise ValueError(f"The seed must lie between 0 and 2**32 - 1. Received: {number}.")
     return number

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -11,6 +12,7 @@ import pytest
 from tlhelpers import runtime
 from tlhelpers.book import doctor
 from tlhelpers.cli import main
+from tlhelpers.data import packs
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +101,18 @@ def test_damaged_weights(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(vgg16_mini, "WEIGHTS_FILE", damaged)
     assert main(["doctor"]) == 1
     assert "wrong  vgg16_mini: " in capsys.readouterr().out
+
+
+def test_a_damaged_pack_is_found(capsys, monkeypatch, tmp_path):
+    shutil.copytree(packs._places()[1] / "cifar10", tmp_path / "cifar10")
+    monkeypatch.setattr(packs, "_places", lambda: [tmp_path])
+    assert main(["doctor"]) == 0
+    assert "ok  recorded features: cifar10" in capsys.readouterr().out
+    (tmp_path / "cifar10" / "pixels-32.npz").write_bytes(b"no features")
+    assert main(["doctor"]) == 1
+    assert re.search(
+        r"wrong  recorded features: .*pixels-32.npz, which is", capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(

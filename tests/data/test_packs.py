@@ -96,8 +96,19 @@ def test_a_recorded_data_set_has_labels_and_no_pixels(name, sizes):
         counts = np.bincount(split.labels)
         assert counts.min() == counts.max()
     for ask in (lambda: data.train.images, lambda: next(iter(data.test.to_tf_data(2)))):
-        with pytest.raises(Exception, match=r"features of .*, not their pixels.*TLH_TIER=real"):
+        with pytest.raises(
+            NotRecordedError, match=r"features of .*, not their pixels.*TLH_TIER=real"
+        ):
             ask()
+
+
+@pytest.mark.parametrize(
+    "asked", [{"n": 10.5}, {"n": "10"}, {"test": 9.0}, {"seed": None}, {"seed": 0.5}, {"seed": -1}]
+)
+def test_numbers_are_whole(asked):
+    for name in ("cats_dogs", "pets"):
+        with pytest.raises((TypeError, ValueError), match=r"(an integer|between 0).*Received"):
+            load_dataset(name, tier="embedded", **asked)
 
 
 def test_draws_are_nested_and_differ_by_seed():
@@ -162,7 +173,9 @@ DAMAGE = {
     "not JSON": ("about.json", lambda path: path.write_text("{")),
     "no object": ("about.json", lambda path: path.write_text("[]")),
     "no text": ("about.json", lambda path: path.write_bytes(bytes([255] * 9))),
-    **{f"no {key}": ("about.json", lacking(key)) for key in ("name", "files", "networks", "source")},
+    **{
+        f"no {key}": ("about.json", lacking(key)) for key in ("name", "files", "networks", "source")
+    },
     "no stages": ("about.json", lacking("stages", of_network=True)),
     "images gone": ("images.npz", lambda path: path.unlink()),
     "images flipped": ("images.npz", flip),

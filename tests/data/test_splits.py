@@ -256,6 +256,11 @@ class TestDataset:
             make_dataset().few(1)
         with pytest.raises(TypeError, match="integer"):
             make_dataset().few(2.5)
+        for seed in (None, "3", 3.0):
+            with pytest.raises(TypeError, match="seed must be an integer"):
+                make_dataset().few(4, seed=seed)
+        with pytest.raises(ValueError, match=r"seed must lie between 0 and .* Received: -1"):
+            make_dataset().few(4, seed=-1)
 
     def test_properties(self):
         data = make_dataset()

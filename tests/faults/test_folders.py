@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import shutil
 import signal
 import socket
@@ -650,6 +651,24 @@ def test_both_spellings_of_a_class(root):
 def test_settings_that_are_refused(root, settings_):
     with pytest.raises(ValueError, match="Received"):
         tl.load_folder(root, **settings_)
+
+
+@pytest.mark.parametrize("seed", [None, 0.5, "x", -1])
+def test_without_a_seed_nothing_is_carved(root, seed):
+    with pytest.raises((TypeError, ValueError), match=r"seed must .*Received"):
+        tl.load_folder(root, seed=seed)
+
+
+@pytest.mark.parametrize("classes", [{"cat", "dog"}, {"cat": 0, "dog": 1}, [0, 1], 2])
+def test_the_order_of_classes_is_never_left_to_chance(root, classes):
+    with pytest.raises(ValueError, match=r"in a list: its order.*Received"):
+        tl.load_folder(root, classes=classes)
+
+
+def test_files_without_a_group_are_counted(root, capsys):
+    names = sorted(path.name for path in (root / "cat").iterdir())
+    tl.load_folder(root, groups={name: f"g{row // 2}" for row, name in enumerate(names[:4])})
+    assert re.search(r"groups= says nothing of \d+ files \(", capsys.readouterr().out)
 
 
 def test_bombs_decode_one_after_the_other(root, monkeypatch):

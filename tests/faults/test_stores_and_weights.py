@@ -274,6 +274,26 @@ class TestCache:
         assert (folder / "rows.bin").exists()
         assert cache_tools.clear() > 20 * ROW
 
+    @pytest.mark.parametrize("days", ["-1", "nan", "-inf"])
+    def test_an_age_that_is_none_removes_nothing(self, filed, cache, days, capsys):
+        assert main(["cache", "clear", f"--older-than={days}"]) == 1
+        assert "number of days, 0 or more. Received" in capsys.readouterr().err
+        assert list(cache.iterdir()) == [filed[0]]
+
+    def test_a_cache_that_cannot_be_written_is_shown_and_examined(
+        self, filed, cache, monkeypatch, capsys
+    ):
+        def read_only(*_):
+            raise PermissionError("The cache folder must be writable.")
+
+        monkeypatch.setattr("tlhelpers.runtime.writable_folder", read_only)
+        assert main(["cache"]) == 0
+        assert "features" in capsys.readouterr().out
+        assert main(["doctor", "--deep"]) == 1
+        said = capsys.readouterr().out
+        assert "wrong  cache: The cache folder must be writable." in said
+        assert "features: " in said
+
     def test_a_folder_that_is_no_store_is_never_removed(self, filed, cache):
         mine = cache / "my photographs"
         mine.mkdir()

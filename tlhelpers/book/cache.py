@@ -8,13 +8,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tlhelpers.runtime import cache_folder
+from tlhelpers.runtime import cache_place
 from tlhelpers.transfer.store import FeatureStore
 
 
 def stores() -> list[Path]:
     """Return the folder of each feature store in the cache, of whatever version."""
-    return sorted(about.parent for about in cache_folder().glob("features/*/about.json"))
+    return sorted(about.parent for about in cache_place().glob("features/*/about.json"))
 
 
 def verify(folder: Path) -> tuple[int, int] | None:
@@ -53,10 +53,15 @@ def clear(older_than: float = 0.0) -> int:
     Returns:
         Bytes freed.
 
+    Raises:
+        ValueError: If the number of days is below 0, or none.
+
     Example:
         >>> clear(older_than=30)  # doctest: +SKIP
         1204224
     """
+    if not older_than >= 0:
+        raise ValueError(f"older_than must be a number of days, 0 or more. Received: {older_than}.")
     freed = 0
     for folder in stores():
         if time.time() - (folder / "about.json").stat().st_mtime < older_than * 86_400:

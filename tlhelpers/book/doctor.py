@@ -55,6 +55,7 @@ def examine(deep: bool = False) -> list[Finding]:
         _mirror,
         _cache,
         _weights,
+        _packs,
         *([_features] if deep else []),
     ]
     return [finding for look in looks for finding in look()]
@@ -199,6 +200,19 @@ def _weights() -> list[Finding]:
     except (OSError, ValueError) as error:
         return [Finding("wrong", "vgg16_mini", f"{error} Reinstall tlhelpers.")]
     return [Finding("ok", "vgg16_mini", f"{parameters:,} weights with the right digest")]
+
+
+def _packs() -> list[Finding]:
+    """Check the digests of the recorded features."""
+    from tlhelpers.data.packs import packs
+
+    try:
+        found = packs()
+        for pack in found:
+            pack.verify()
+    except ValueError as error:
+        return [Finding("wrong", "recorded features", str(error))]
+    return [Finding("ok", "recorded features", ", ".join(pack.name for pack in found) or "none")]
 
 
 def _features() -> list[Finding]:

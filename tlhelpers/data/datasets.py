@@ -20,7 +20,7 @@ from tlhelpers.data.published import (
     load_photographs,
 )
 from tlhelpers.data.splits import Dataset, Source, Split, carve_rows
-from tlhelpers.runtime import check_tier
+from tlhelpers.runtime import as_integer, check_seed, check_tier
 from tlhelpers.runtime import tier as tier_in_force
 
 # Drawn data sets have one test split for every seed, as published ones do.
@@ -81,7 +81,8 @@ def load_dataset(
 
     Raises:
         ValueError: If the name or tier is unknown, or there are fewer images than asked for.
-        TypeError: If a knob does not exist for this data set and tier, or belongs to a drawn one.
+        TypeError: If a knob does not exist for this data set and tier, or belongs to a drawn one, or
+            ``n``, ``test`` or the seed is not an integer.
         DownloadError: If a file can't be had.
 
     Example:
@@ -107,6 +108,9 @@ def load_dataset(
         raise TypeError(
             f"{name} has these knobs: {', '.join(known)}. Received: {', '.join(unknown)}.{hint}"
         )
+    for knob in {"n", "test"} & {key for key, value in knobs.items() if value is not None}:
+        knobs[knob] = as_integer(knob, knobs[knob])
+    seed = check_seed(seed)
     size = entry.embedded_size if chosen == "embedded" else entry.real_size
     return make(size=size if image_size is None else image_size, seed=seed, **knobs)
 

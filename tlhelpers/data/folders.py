@@ -14,7 +14,7 @@ from tlhelpers.data.images import check_fit
 from tlhelpers.data.inspection import inspect_images
 from tlhelpers.data.layout import Layout, class_name, find_files
 from tlhelpers.data.splits import Dataset, Source, Split
-from tlhelpers.runtime import say
+from tlhelpers.runtime import check_seed, say
 
 
 def load_folder(
@@ -87,6 +87,7 @@ def load_folder(
     root = _check_folder(Path(path).expanduser())
     _check_shares(validation, test)
     check_fit(fit)
+    seed = check_seed(seed)
     layout = find_files(root, _check_class_names(classes))
     reasons, facts = inspect_images(layout.paths, root)
     whole = [row for row, reason in enumerate(reasons) if not reason]
@@ -192,8 +193,8 @@ def _check_folder(root: Path) -> Path:
 def _check_shares(validation: float, test: float) -> None:
     """Check that both shares are possible, and leave something to train on."""
     for name, share in (("validation", validation), ("test", test)):
-        if not 0 < share < 1:
-            raise ValueError(f"{name} must be a share between 0 and 1. Received: {share}.")
+        if not (isinstance(share, float | np.floating) and 0 < share < 1):
+            raise ValueError(f"{name} must be a share between 0 and 1. Received: {share!r}.")
     if validation + test >= 1:
         raise ValueError(
             "validation and test must leave images to train on: their sum must be below 1. "
@@ -202,12 +203,14 @@ def _check_shares(validation: float, test: float) -> None:
 
 
 def _check_class_names(classes: Sequence[str] | None) -> Sequence[str] | None:
-    """Check that at least two classes are named, each once."""
-    if classes is not None and (
-        isinstance(classes, str) or len(set(classes)) < max(2, len(classes))
-    ):
+    """Check that at least two classes are named, each once, in an order."""
+    if classes is None:
+        return None
+    listed = isinstance(classes, Sequence) and all(isinstance(name, str) for name in classes)
+    if isinstance(classes, str) or not listed or len(set(classes)) < max(2, len(classes)):
         raise ValueError(
-            f"classes must name two folders or more, each once. Received: {classes!r}."
+            "classes must name two folders or more, each once, in a list: its order is that of the "
+            f"labels. Received: {classes!r}."
         )
     return classes
 

@@ -48,7 +48,9 @@ def read_groups(groups: Groups | None, names: Sequence[str]) -> list[str | None]
     if isinstance(groups, str) and not groups.lower().endswith(".csv"):
         found = _by_pattern(groups, names)
     else:
-        table = groups.items() if isinstance(groups, Mapping) else _read_csv(Path(groups).expanduser())
+        table = (
+            groups.items() if isinstance(groups, Mapping) else _read_csv(Path(groups).expanduser())
+        )
         found = _by_table(table, names)
     if names and not any(found):
         raise ValueError(

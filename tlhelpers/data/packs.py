@@ -182,6 +182,16 @@ class Pack:
         """Return the SHA-256 of each image."""
         return list(self._digests)
 
+    def verify(self) -> None:
+        """Check every file of the pack.
+
+        Raises:
+            ValueError: If one is missing or damaged.
+        """
+        for name, digest in self._files.items():
+            with _arrays(self.folder / name, digest):
+                pass
+
     def find(
         self, backbone: str, input_size: int, stage: str, digest: str, preprocessing: str
     ) -> RecordedNetwork:

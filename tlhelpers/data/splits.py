@@ -1,7 +1,6 @@
 """Labelled images in three splits, held in memory or read from files when they are needed."""
 
 import hashlib
-import operator
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ import numpy as np
 
 from tlhelpers.data.images import check_fit, digest_image, read_and_digest, resize_image
 from tlhelpers.data.packs import HOW_TO_GET_PIXELS, NotRecordedError
-from tlhelpers.runtime import usable_cores
+from tlhelpers.runtime import as_integer, check_seed, usable_cores
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -356,11 +355,7 @@ class Split:
                 ``NotRecordedError`` if only features of the images are at hand.
         """
         picked = self._rows(rows)
-        if self.pack is not None:
-            raise NotRecordedError(
-                f"The embedded tier holds features of {self.pack}'s images, not their pixels. "
-                f"{HOW_TO_GET_PIXELS}"
-            )
+        self._need_pixels()
         size = self.image_size if image_size is None else _positive("image_size", image_size)
         if size == self.image_size and self._images is not None:
             return self._images[picked]
@@ -383,6 +378,14 @@ class Split:
 
         in_threads(fill, range(len(picked)))
         return result
+
+    def _need_pixels(self) -> None:
+        """Refuse where only features of the images are at hand."""
+        if self.pack is not None:
+            raise NotRecordedError(
+                f"The embedded tier holds features of {self.pack}'s images, not their pixels. "
+                f"{HOW_TO_GET_PIXELS}"
+            )
 
     @property
     def images(self) -> np.ndarray:
@@ -409,6 +412,7 @@ class Split:
             Batches of ``(float32 [b, s, s, 3] with values 0 to 255, int64 [b])``. No
             preprocessing is applied: that belongs in the model.
         """
+        self._need_pixels()  # TensorFlow would wrap the error in its own
         import tensorflow as tf
 
         rows = tf.data.Dataset.range(len(self))
@@ -623,7 +627,7 @@ class Dataset:
             A balanced data set of the same name.
 
         Raises:
-            TypeError: If n is not an integer.
+            TypeError: If n or the seed is not an integer.
             ValueError: If n is below 2, or some class has too few images.
 
         Example:
@@ -639,7 +643,7 @@ class Dataset:
             )
         total = len(self.train) + len(self.validation)
         held_out = min(n - 1, max(1, round(n * len(self.validation) / total)))
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(check_seed(seed))
         parts = {}
         for split, wanted in ((self.train, n - held_out), (self.validation, held_out)):
             counts = np.bincount(split.labels, minlength=self.num_classes)
@@ -727,10 +731,7 @@ def _checked_conditions(conditions: Mapping[str, np.ndarray], count: int) -> dic
 
 def _positive(name: str, value: int) -> int:
     """Check that a value is an integer of at least 1."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer. Received: {value!r}.") from None
+    number = as_integer(name, value)
     if number < 1:
         raise ValueError(f"{name} must be at least 1. Received: {number}.")
     return number

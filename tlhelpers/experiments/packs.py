@@ -229,7 +229,9 @@ def _look(sitting: Sitting, data: "Dataset") -> tuple["Backbone | None", dict[st
         return None, {"pca": np.concatenate([scores(split) for split in splits])}
     base = load_sitting(sitting)
     seen = hashlib.sha256("".join(split.digest for split in splits).encode()).hexdigest()
-    computed = cache_folder() / "recording" / f"{data.name}-{seen[:12]}-{base.weights_digest()[:12]}"
+    computed = (
+        cache_folder() / "recording" / f"{data.name}-{seen[:12]}-{base.weights_digest()[:12]}"
+    )
     computed = computed.with_name(f"{computed.name}-{_file_name(sitting)}")
     if not computed.is_file():  # an hour's work is not to be lost to a check that fails after it
         parts = [_stage_features(base, split) for split in splits]
@@ -269,7 +271,11 @@ def _begin(place: Path, pool: "Dataset") -> dict[str, Any]:
     digests, labels, is_test = _in_order(pool)
     if (place / "about.json").is_file():
         kept = Pack(place)
-        if (kept.digests(), kept.labels.tolist(), kept.is_test.tolist()) != (digests, labels, is_test):
+        if (kept.digests(), kept.labels.tolist(), kept.is_test.tolist()) != (
+            digests,
+            labels,
+            is_test,
+        ):
             raise ValueError(
                 f"A pack holds features of the same images for every network. Received: other "
                 f"images than those of {place}. Record into another folder with --to."
