@@ -15,7 +15,7 @@ from tlhelpers.cli import main
 from tlhelpers.experiments import field, study
 from tlhelpers.experiments.records import updating
 
-COMMANDS = ("doctor", "fetch", "run", "record", "study")
+COMMANDS = ("doctor", "cache", "fetch", "run", "record", "study")
 
 
 def leaves(arguments):

@@ -304,7 +304,8 @@ def _check_start(start: Run, base: Backbone, data: Dataset) -> None:
     mine, theirs = (
         {
             "backbone": f"{one.name} up to {one.stages[-1]}",
-            "layers": f"architecture {one.architecture[:12]} with stages {', '.join(one.stages)}",
+            "stages": ", ".join(one.stages),
+            "layers": one.architecture[:16] or one.name,
             "image size": f"{one.input_size} pixels",
             "preprocessing": one.preprocessing_key(),
             "weights": f"{one.weights}, SHA-256 {one.weights_digest()[:16]}",
