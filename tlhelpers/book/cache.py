@@ -45,7 +45,7 @@ def verify(folder: Path) -> tuple[int, int] | None:
 def clear(older_than: float = 0.0) -> int:
     """Remove stored features from the cache; they are computed again when they are needed.
 
-    Stores that another process is writing to are left alone.
+    Stores that another process is writing to, or that are another user's, are left alone.
 
     Args:
         older_than: Only those not used for this many days. Defaults to 0: all.
@@ -66,7 +66,7 @@ def clear(older_than: float = 0.0) -> int:
     for folder in stores():
         if time.time() - (folder / "about.json").stat().st_mtime < older_than * 86_400:
             continue
-        with contextlib.suppress(Timeout), FileLock(folder / "lock", timeout=0):
+        with contextlib.suppress(Timeout, PermissionError), FileLock(folder / "lock", timeout=0):
             before = sum(size_by_kind(folder).values())
             shutil.rmtree(folder, ignore_errors=True)
             freed += before - sum(size_by_kind(folder).values())
