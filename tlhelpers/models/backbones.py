@@ -380,7 +380,13 @@ class Backbone:
                 f"of this {self.name}."
             )
         start = self.model.get_layer(self.stage_layers[stage]).output
-        return keras.Model(start, self.model.outputs[0])
+        rest = keras.Model(start, self.model.outputs[0])
+        # Older releases of Keras build what hangs on the input too, and fail when it is called.
+        if sum(isinstance(layer, keras.layers.InputLayer) for layer in rest.layers) > 1:
+            raise ValueError(
+                f"The layers after a stage must hang on it alone. Received: {stage!r} of {self.name}."
+            )
+        return rest
 
     def weights_digest(self) -> str:
         """Return a SHA-256 over the weights as they are now, so that a change is always noticed."""
