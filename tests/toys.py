@@ -1,5 +1,6 @@
 """Small data sets and networks that several test modules share."""
 
+import h5py
 import numpy as np
 
 from tlhelpers import Dataset, Split, load_backbone
@@ -39,3 +40,16 @@ def striped_data(train=16, validation=6, test=10, size=32, seed=0):
 
 def small_backbone(cut=None, size=32):
     return load_backbone("vgg16_mini", size, weights=None, cut=cut)
+
+
+def published_weights(model, path):
+    """Write weights as keras.applications publishes them: groups by layer, in order."""
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
+        for layer in model.layers:
+            group = file.create_group(layer.name)
+            names = [f"{layer.name}/{w.name}:0" for w in layer.weights]
+            group.attrs["weight_names"] = [name.encode() for name in names]
+            for name, array in zip(names, layer.get_weights(), strict=True):
+                group[name] = array
+    return path

@@ -13,7 +13,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from toys import random_images, random_split, small_backbone
+from toys import published_weights, random_images, random_split, small_backbone
 
 from tlhelpers import load_backbone, runtime
 from tlhelpers.book import cache as cache_tools
@@ -360,19 +360,6 @@ class TestNpz:
             load_backbone("vgg16_mini", 32, weights=path)
 
 
-def published(model, path):
-    """Write weights as keras.applications publishes them: groups by layer, in order."""
-    with h5py.File(path, "w") as file:
-        file.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
-        for layer in model.layers:
-            group = file.create_group(layer.name)
-            names = [f"{layer.name}/{w.name}:0" for w in layer.weights]
-            group.attrs["weight_names"] = [name.encode() for name in names]
-            for name, array in zip(names, layer.get_weights(), strict=True):
-                group[name] = array
-    return path
-
-
 NAME = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_{}_no_top.h5"
 
 
@@ -380,7 +367,7 @@ NAME = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_{}_no_top.h5"
 def mobilenet_v2(tmp_path_factory):
     """A whole file of MobileNetV2's weights, random ones."""
     base = load_backbone("mobilenet_v2", 32, weights=None)
-    return published(base.model, tmp_path_factory.mktemp("published") / "mobilenet_v2.h5")
+    return published_weights(base.model, tmp_path_factory.mktemp("published") / "mobilenet_v2.h5")
 
 
 def list_digests(folder):
@@ -401,7 +388,7 @@ class TestHdf5:
             bias[3] = change
             layer.set_weights([kernel, bias])
         if layout == "published":
-            return published(model, folder / "mine.h5")
+            return published_weights(model, folder / "mine.h5")
         model.save_weights(folder / "mine.weights.h5")
         return folder / "mine.weights.h5"
 
@@ -437,7 +424,7 @@ class TestHdf5:
 
     def test_another_networks(self, tmp_path):
         other = load_backbone("vgg16", 32, cut="block1_pool", weights=None)
-        path = published(other.model, tmp_path / "vgg16.h5")
+        path = published_weights(other.model, tmp_path / "vgg16.h5")
         with pytest.raises(ValueError, match=r"vgg16.h5, with 4 arrays with 38,720 numbers"):
             load_backbone("vgg16_mini", 32, cut="block1_pool", weights=path)
         with h5py.File(path, "r+") as file:
@@ -473,7 +460,7 @@ class TestHdf5:
         elif content == "text":
             path.write_text("<html>504 Gateway Timeout</html>")
         elif content == "other":
-            published(small_backbone().model, path)
+            published_weights(small_backbone().model, path)
         else:
             path.write_bytes(mobilenet_v2.read_bytes())
             with h5py.File(path, "r+") as file:

@@ -5,11 +5,10 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import h5py
 import keras
 import numpy as np
 import pytest
-from toys import random_images, small_backbone
+from toys import published_weights, random_images, small_backbone
 
 from tlhelpers import load_backbone, runtime
 from tlhelpers.data.downloads import DownloadError
@@ -302,18 +301,6 @@ def test_weights_from_a_file(tmp_path):
     assert loaded.weights == "mine.weights.h5"
 
 
-def write_keras_h5(model, path):
-    """Write weights as keras.applications publishes them: groups by layer, in order."""
-    with h5py.File(path, "w") as file:
-        file.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
-        for layer in model.layers:
-            group = file.create_group(layer.name)
-            names = [f"{layer.name}/{w.name}:0" for w in layer.weights]
-            group.attrs["weight_names"] = [name.encode() for name in names]
-            for name, array in zip(names, layer.get_weights(), strict=True):
-                group[name] = array
-
-
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
     monkeypatch.setenv("TLH_MIRROR", str(tmp_path))
@@ -332,7 +319,7 @@ class TestMirror:
     def test_whole_weights_are_cut(self, mirror):
         name = ARCHITECTURES["mobilenet_v2"].weights
         published = load_backbone("mobilenet_v2", 32, weights=None)
-        write_keras_h5(published.model, mirror / name)
+        published_weights(published.model, mirror / name)
         list_digests(mirror)
         cut = load_backbone("mobilenet_v2", 64, cut="block_9")
         assert cut.weights == name

@@ -516,3 +516,12 @@ def test_the_shipped_weights_transfer(data):
     run = feature_transfer(load_backbone("vgg16_mini", 32), data.few(4))
     assert run.config["weights"] == "vgg16_mini.npz"
     assert run.test.n == len(data.test)
+
+
+def test_any_network_reads_recorded_features_by_default():
+    import tlhelpers as tl
+
+    few = tl.load_dataset("cats_dogs", tier="embedded").few(20)
+    run = tl.feature_transfer(tl.load_backbone("vgg16_mini", 64), few)
+    assert run.grid == 1
+    assert run.probabilities("test").shape == (1000, 2)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tlhelpers.data.downloads import FILES, digest_of, fetch, mirror
-from tlhelpers.data.packs import load_pack
+from tlhelpers.data.packs import DRAWN_INSTEAD, load_pack
 from tlhelpers.data.published import (
     CIFAR10_ADDRESS,
     CIFAR10_CLASSES,
@@ -103,7 +103,7 @@ def load_dataset(
         known += _world_knobs(entry.world)
     unknown = sorted(set(knobs) - set(known))
     if unknown:
-        drawn = {"cats_dogs": "pets", "cifar10": "objects"}.get(name)
+        drawn = DRAWN_INSTEAD.get(name)
         hint = f" Drawn images, which have more, are called {drawn!r}." if drawn else ""
         raise TypeError(
             f"{name} has these knobs: {', '.join(known)}. Received: {', '.join(unknown)}.{hint}"

@@ -23,6 +23,9 @@ HOW_TO_GET_PIXELS = (
     "tl.setup(tier='real')."
 )
 
+DRAWN_INSTEAD = {"cats_dogs": "pets", "cifar10": "objects"}
+"""Drawn data sets with pixels, for those that come as recorded features."""
+
 
 class NotRecordedError(ValueError):
     """Something was asked for that recorded features can't give; the message says how to get it."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from tlhelpers.data.images import check_fit, digest_image, read_and_digest, resize_image
-from tlhelpers.data.packs import HOW_TO_GET_PIXELS, NotRecordedError
+from tlhelpers.data.packs import DRAWN_INSTEAD, HOW_TO_GET_PIXELS, NotRecordedError
 from tlhelpers.runtime import as_integer, check_seed, usable_cores
 
 if TYPE_CHECKING:
@@ -382,9 +382,10 @@ class Split:
     def _need_pixels(self) -> None:
         """Refuse where only features of the images are at hand."""
         if self.pack is not None:
+            drawn = DRAWN_INSTEAD.get(self.pack)
             raise NotRecordedError(
                 f"The embedded tier holds features of {self.pack}'s images, not their pixels. "
-                f"{HOW_TO_GET_PIXELS}"
+                f"{HOW_TO_GET_PIXELS}{f' Drawn images are called {drawn!r}.' if drawn else ''}"
             )
 
     @property

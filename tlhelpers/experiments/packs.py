@@ -85,11 +85,12 @@ def record_features(name: str, folder: str | os.PathLike[str]) -> Iterator[dict[
         folder: Folder of the packs; the pack is a folder in it. What is there is kept.
 
     Yields:
-        For each stage recorded: network, stage, bytes, and the largest change of accuracy.
+        For each stage recorded: its network's file, the stage, and what rounding does to a head's
+        accuracy: the mean change and its standard error.
 
     Raises:
         ValueError: If there is no such pack, it was made of other images, or rounding changes an
-            accuracy by more than 0.2 points.
+            accuracy by more than 0.2 points beyond two standard errors.
     """
     from tlhelpers.data.datasets import load_dataset
 

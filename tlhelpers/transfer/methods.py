@@ -65,7 +65,9 @@ def feature_transfer(
 
     started = time.perf_counter()
     recorded = isinstance(base, RecordedBackbone)
-    cells = grid or (1 if recorded else recipes.feature_grid(*base.model.output_shape[2:]))
+    cells = grid or (
+        1 if recorded or data.train.pack else recipes.feature_grid(*base.model.output_shape[2:])
+    )
     head = fit_linear_head(
         extract_features(base, data.train, grid=cells),
         data.train.labels,
