@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlhelpers.experiments.field import cifar10, digits, photographs, stages
+from tlhelpers.experiments.field import cifar10, cifar10_alike, digits, photographs, stages
 from tlhelpers.experiments.field.plans import Experiment, grid, load_real, run_network
 from tlhelpers.experiments.records import Settings, identity, load_record, record_missing
 
@@ -54,6 +54,7 @@ EXPERIMENTS = {
     "digits": Experiment(digits.plan, load_real("digits"), digits.run, more=digits.history),
     "stages": Experiment(stages.plan, stages.load, stages.run),
     "cifar10": Experiment(cifar10.plan, load_real("cifar10"), run_network),
+    "cifar10_alike": Experiment(cifar10_alike.plan, cifar10_alike.load, cifar10_alike.run),
 }
 
 

@@ -1,89 +1,32 @@
 """Full-size results on photographs of cats and dogs: frozen, fine-tuned and from scratch.
 
-For every method, network and number of labels, learning rate and length are chosen once, on 400
-validation photographs and a draw of its own (seed :data:`CHOOSING`), the same way on every side:
-first the rate, then the length is doubled until validation accuracy no longer rises. Then each
-draw trains with that choice and is scored once on the 1,000 test photographs. Frozen features have
-only a penalty to choose, by cross-validation among the draw's own labels.
+Settings are chosen on 400 validation photographs (:mod:`~tlhelpers.experiments.field.choosing`);
+each draw is scored once on the 1,000 test photographs.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from tlhelpers.data.augmentation import Augmentation
-from tlhelpers.experiments.field.cifar10 import train_small_resnet
+from tlhelpers.experiments.field import choosing
+from tlhelpers.experiments.field.choosing import Arm
 from tlhelpers.experiments.records import Settings
-from tlhelpers.runtime import cache_folder, write_atomically
-from tlhelpers.transfer.recipes import Training
 
 if TYPE_CHECKING:
     from tlhelpers.data.splits import Dataset
-    from tlhelpers.transfer.runs import Run
 
-LABELS, SEEDS, CHOOSING = (20, 100, 500, 1000), 3, 1000
-"""Labels per class to train on, draws, and the seed of the draw on which settings are chosen."""
-
-FLAT = 0.005
-"""A doubled length must raise validation accuracy by more than this to count as better."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One method on one network.
-
-    Attributes:
-        method: ``"frozen"``, ``"tuned"`` or ``"scratch"``.
-        backbone: The network's name; ``"small_resnet"`` has BatchNormalization and no weights.
-        image_size: Width and height in pixels.
-        unfreeze_from: First stage that is trained, for ``"tuned"``.
-        rates: Peak learning rates that are tried.
-        images: Training images seen, views counted, at the first length tried with 20 labels per
-            class; with more labels up to four times as many (:func:`first_length`).
-    """
-
-    method: str
-    backbone: str
-    image_size: int
-    unfreeze_from: str | None = None
-    rates: tuple[float, ...] = ()
-    images: int = 0
-
+LABELS = (20, 100, 500, 1000)
+"""Labels per class to train on."""
 
 ARMS = (
     Arm("frozen", "mobilenet_v2", 224),
     Arm("frozen", "vgg16", 224),
     Arm("tuned", "mobilenet_v2", 224, "block_15", (1e-4, 3e-4, 1e-3, 3e-3), 800),
     Arm("tuned", "vgg16", 150, "block5_pool", (1e-4, 3e-4, 1e-3, 3e-3), 800),
-    Arm("scratch", "small_resnet", 64, None, (0.02, 0.05, 0.1), 4_000),
+    Arm("scratch", "small_resnet", 64, None, (0.02, 0.05, 0.1), 4_000, augmentation=Augmentation()),
     Arm("scratch", "vgg16", 64, None, (1e-4, 3e-4, 1e-3), 2_000),
 )
-DOUBLINGS = 4
-"""The longest length tried is the first one doubled this often."""
 
-
-def plan(seeds: int | None = None) -> list[Settings]:
-    """Name each result, one method and network after the other, the fewest labels first.
-
-    Args:
-        seeds: Number of draws. Defaults to 3.
-
-    Returns:
-        The settings of each result.
-
-    Example:
-        >>> plan(1)[0]["method"], plan(1)[0]["labels"]
-        ('frozen', 20)
-    """
-    return [
-        {**settings_of(arm), "labels": n, "seed": seed}
-        for arm in ARMS
-        for n in LABELS
-        for seed in range(seeds or SEEDS)
-    ]
+plan, run = choosing.plan(ARMS, LABELS), choosing.runner(ARMS)
 
 
 def load(settings: Settings) -> "Dataset":
@@ -98,209 +41,3 @@ def load(settings: Settings) -> "Dataset":
     from tlhelpers.data.datasets import load_dataset
 
     return load_dataset("cats_dogs", tier="real")
-
-
-def run(settings: Settings, data: "Dataset") -> "Run":
-    """Choose the settings on validation photographs, if they are not chosen yet, and train.
-
-    Args:
-        settings: A result's settings.
-        data: All photographs.
-
-    Returns:
-        The run; its config holds the trials as ``tried``.
-    """
-    arm = next(arm for arm in ARMS if settings_of(arm).items() <= settings.items())
-    n, seed = settings["labels"], settings["seed"]
-    tried = _choose(arm, data, n) if arm.rates else []
-    result = _train(arm, draw(data, n, seed), best(tried) if tried else None, seed)
-    result.config["tried"] = tried
-    return result
-
-
-def settings_of(arm: Arm) -> Settings:
-    """Return what tells an arm's results from the others.
-
-    Args:
-        arm: The method and network.
-
-    Returns:
-        ``backbone``, ``cut``, ``image_size`` and ``method``.
-
-    Example:
-        >>> settings_of(ARMS[0])["backbone"]
-        'mobilenet_v2'
-    """
-    return {
-        "backbone": arm.backbone,
-        "cut": None,
-        "image_size": arm.image_size,
-        "method": arm.method,
-    }
-
-
-def draw(pool: "Dataset", n: int, seed: int, *, choosing: bool = False) -> "Dataset":
-    """Draw n photographs per class to train on; validation and test photographs stay whole.
-
-    Where n is more than the training photographs have, the validation photographs are trained on
-    too: then there is only one draw, and seeds differ in weights and order. While settings are
-    being chosen they are kept apart, and as many are drawn as there are.
-
-    Args:
-        pool: All photographs.
-        n: Labels per class.
-        seed: Which draw.
-        choosing: Whether settings are being chosen. Defaults to False.
-
-    Returns:
-        The data set.
-
-    Raises:
-        ValueError: If some class has fewer photographs.
-    """
-    from tlhelpers.data.splits import Split, balanced_rows
-
-    train = pool.train
-    smallest = int(np.bincount(train.labels).min())
-    if n > smallest and choosing:
-        n = smallest
-    elif n > smallest:
-        train = Split.from_paths(
-            [*(train.paths or ()), *(pool.validation.paths or ())],
-            np.concatenate([train.labels, pool.validation.labels]),
-            train.class_names,
-            image_size=train.image_size,
-        )
-        smallest = int(np.bincount(train.labels).min())
-    if n > smallest:
-        raise ValueError(f"A class has {smallest} photographs to train on. Received: n={n}.")
-    rows = balanced_rows(train.labels, n, np.random.default_rng(seed))
-    return replace(pool, train=train.take(rows))
-
-
-def first_length(arm: Arm, n: int) -> int:
-    """Return how many training images are seen at the first length tried.
-
-    Args:
-        arm: The method and network.
-        n: Labels per class.
-
-    Returns:
-        The arm's with 20 labels, twice as many with 100, four times as many with 500 and more.
-
-    Example:
-        >>> first_length(ARMS[2], 20), first_length(ARMS[2], 1000)
-        (800, 3200)
-    """
-    return arm.images * (1 if n < 100 else 2 if n < 500 else 4)
-
-
-def next_trial(arm: Arm, n: int, tried: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Say what is tried next: each rate, half the length, then doubled lengths while that helps.
-
-    Args:
-        arm: The method and network.
-        n: Labels per class.
-        tried: Trials that are done: ``rate``, ``images`` and ``validation`` (accuracy, 0 to 1).
-
-    Returns:
-        The next ``rate`` and ``images``, or None if two doublings in a row did not help or the
-        longest was tried.
-
-    Example:
-        >>> next_trial(ARMS[2], 20, [])
-        {'rate': 0.0001, 'images': 800}
-    """
-    start = first_length(arm, n)
-    of_start = [trial for trial in tried if trial["images"] == start]
-    for rate in arm.rates:
-        if rate not in {trial["rate"] for trial in of_start}:
-            return {"rate": rate, "images": start}
-    first = best(of_start)
-    lengths = {t["images"]: t["validation"] for t in tried if t["rate"] == first["rate"]}
-    if start // 2 not in lengths:
-        return {"rate": first["rate"], "images": start // 2}
-    longest = max(lengths)
-    earlier = [lengths[images] for images in sorted(lengths)]
-    flat = len(earlier) > 3 and max(earlier[-2:]) <= max(earlier[:-2]) + FLAT
-    if flat or longest >= start * 2**DOUBLINGS:
-        return None
-    return {"rate": first["rate"], "images": 2 * longest}
-
-
-def best(tried: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return the trial with the highest validation accuracy, of equals the one of lower loss."""
-    return max(tried, key=lambda trial: (trial["validation"], -trial["loss"]))
-
-
-def _choose(arm: Arm, pool: "Dataset", n: int) -> list[dict[str, Any]]:
-    """Run the trials that are missing, on a draw of their own; the test split is not looked at.
-
-    They are kept in the cache: an interrupted recording goes on with them.
-    """
-    name = f"photographs-{arm.method}-{arm.backbone}-{n}-{pool.source.digest[-12:]}.json"
-    path = cache_folder() / "recording" / name
-    tried = json.loads(path.read_text("utf-8")) if path.is_file() else []
-    while (trial := next_trial(arm, n, tried)) is not None:
-        data = draw(pool, n, CHOOSING, choosing=True)
-        result = _train(arm, data, trial, CHOOSING)
-        probabilities = result.probabilities("validation").astype(float)
-        of_truth = probabilities[np.arange(len(probabilities)), data.validation.labels]
-        trial |= {
-            "validation": result.validation.accuracy,
-            "loss": float(-np.log(np.maximum(of_truth, 1e-7)).mean()),
-            "epochs": result.config["epochs"],
-            "seconds": round(result.seconds, 1),
-        }
-        tried.append(trial)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(tried, indent=1))
-    return tried
-
-
-def _train(arm: Arm, data: "Dataset", trial: Mapping[str, Any] | None, seed: int) -> "Run":
-    """Train once."""
-    data = data.resized(arm.image_size)
-    if trial is None:
-        return _frozen(arm, data, seed)
-    epochs = max(1, round(trial["images"] / len(data.train)))
-    if arm.method == "scratch":
-        data.train.images  # noqa: B018 (kept in memory: every epoch reads them again)
-    if arm.backbone == "small_resnet":
-        return train_small_resnet(
-            data, seed, width=16, epochs=epochs, peak=trial["rate"], augmentation=Augmentation()
-        )
-    from tlhelpers.models.backbones import load_backbone
-    from tlhelpers.transfer import methods
-
-    recipe = Training(epochs, 16 if len(data.train) < 256 else 32, trial["rate"], dropout=0.2)
-    if arm.method == "tuned":
-        base = load_backbone(arm.backbone, arm.image_size)
-        recipe = replace(
-            recipe,
-            backbone_rate=0.1,
-            rate_decay=0.5,
-            views=4 if len(data.train) <= 200 else 1,
-        )
-        return methods.model_transfer(
-            base,
-            data,
-            start=_frozen(arm, data, seed),
-            unfreeze_from=arm.unfreeze_from,
-            recipe=recipe,
-            seed=seed,
-        )
-    base = load_backbone(arm.backbone, arm.image_size, weights=None)
-    return methods.from_scratch(base, data, recipe=replace(recipe, weight_decay=0.01), seed=seed)
-
-
-def _frozen(arm: Arm, data: "Dataset", seed: int) -> "Run":
-    """Fit a head on frozen features; its penalty is chosen by cross-validation among the labels."""
-    from tlhelpers.models.backbones import load_backbone
-    from tlhelpers.transfer import methods
-
-    base = load_backbone(arm.backbone, arm.image_size)
-    none = replace(data, validation=data.validation.take([]))
-    fitted = methods.feature_transfer(base, none, grid=1, seed=seed)
-    fitted.data = data
-    return fitted

@@ -1,9 +1,18 @@
-"""Results on photographs: how settings are chosen, and that the test split decides nothing."""
+"""How settings are chosen, and that the test split decides nothing."""
 
 import pytest
 
-from tlhelpers.experiments.field import photographs
-from tlhelpers.experiments.field.photographs import ARMS, DOUBLINGS, best, first_length, next_trial
+from tlhelpers.experiments.field import cifar10_alike
+from tlhelpers.experiments.field.choosing import (
+    DOUBLINGS,
+    Arm,
+    best,
+    draw,
+    first_length,
+    next_trial,
+    settings_of,
+)
+from tlhelpers.experiments.field.photographs import ARMS
 
 TUNED = next(arm for arm in ARMS if arm.method == "tuned")
 
@@ -42,11 +51,24 @@ def test_of_equal_accuracies_the_lower_loss_counts():
     assert best([a, b]) is b
 
 
-def test_the_largest_number_trains_on_validation_photographs_only_at_the_end(monkeypatch):
+def test_the_largest_number_trains_on_validation_photographs_only_at_the_end():
     from toys import striped_data
 
     data = striped_data(train=16, validation=8)
-    assert len(photographs.draw(data, 4, 0).train) == 8
-    choosing = photographs.draw(data, 12, 0, choosing=True)
+    assert len(draw(data, 4, 0).train) == 8
+    choosing = draw(data, 12, 0, choosing=True)
     assert len(choosing.train) == 16
     assert not set(choosing.train.digests()) & set(choosing.validation.digests())
+
+
+def test_a_frozen_network_tries_its_cuts_and_nothing_else():
+    arm = Arm("frozen", "vgg16", 32, cuts=("block4_pool", None))
+    tried = play(arm, 20, lambda cut: 0.9 if cut is None else 0.8)
+    assert [trial["cut"] for trial in tried] == ["block4_pool", None]
+    assert best(tried)["cut"] is None
+    assert next_trial(Arm("frozen", "vgg16", 224), 20, []) is None
+
+
+def test_no_two_arms_share_their_settings():
+    for arms in (ARMS, cifar10_alike.ARMS):
+        assert len({tuple(settings_of(arm).values()) for arm in arms}) == len(arms)
