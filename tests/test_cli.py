@@ -8,14 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from drawn_folder import draw_folder
 
 import tlhelpers
 from tlhelpers import cli, runtime
 from tlhelpers.cli import main
 from tlhelpers.experiments import field, study
 from tlhelpers.experiments.records import updating
+from tlhelpers.workflow.export import missing_for
 
-COMMANDS = ("doctor", "cache", "fetch", "run", "record", "study")
+COMMANDS = ("doctor", "cache", "fetch", "run", "train", "predict", "record", "study")
 
 
 def leaves(arguments):
@@ -332,3 +334,35 @@ class TestRun:
         assert main(["run", "13"]) == 1
         assert "starts with '13'" in capsys.readouterr().err
         assert executed == []
+
+
+@pytest.mark.slow
+def test_train_and_predict_a_folder(tmp_path, capsys):
+    draw_folder(tmp_path / "photos", 40)
+    out, answers = tmp_path / "results", tmp_path / "answers.csv"
+    arguments = ["--backbone", "vgg16_mini", "--minutes", "0", "--export"]
+    missing = [name for name in ("litert", "onnx") if missing_for(name)]
+    if missing:
+        asked = main(["train", str(tmp_path / "photos"), "--out", str(out), *arguments, *missing])
+        assert asked == 1
+        assert 'pip install "tlhelpers[export]"' in capsys.readouterr().err
+        assert not out.exists()
+    assert main(["train", str(tmp_path / "photos"), "--out", str(out), *arguments[:-1]]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(
+        r"%\) right on 40 photographs predicted by models that never saw them", printed
+    )
+    model = str(out / "model.keras")
+    assert main(["predict", model, str(tmp_path / "photos"), "--csv", str(answers)]) == 0
+    assert "40 files: " in capsys.readouterr().out
+    assert len(answers.read_text().splitlines()) == 41
+    assert main(["predict", model, str(tmp_path / "none"), "--csv", str(answers)]) == 1
+
+
+def test_results_are_not_written_over_somebody_elses(tmp_path, capsys):
+    draw_folder(tmp_path / "photos", 10)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter.txt").write_text("mine")
+    assert main(["train", str(tmp_path / "photos"), "--out", str(tmp_path / "thesis")]) == 1
+    assert "holds other files; nothing was changed" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.txt"]

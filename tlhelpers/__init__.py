@@ -40,7 +40,7 @@ _HOME = {
     "model_transfer": "transfer.methods",
     "from_scratch": "transfer.methods",
     "Run": "transfer.runs",
-    "load_run": "transfer.saved",
+    "load_run": "workflow.predict",
     "compare": "evaluation.comparison",
     "claim": "book.prose",
     "check": "book.checks",
@@ -108,7 +108,7 @@ if TYPE_CHECKING:
     from tlhelpers.transfer.features import extract_features, pixel_scores
     from tlhelpers.transfer.methods import feature_transfer, from_scratch, model_transfer
     from tlhelpers.transfer.runs import Run
-    from tlhelpers.transfer.saved import load_run
+    from tlhelpers.workflow.predict import load_run
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The command line: ``tlhelpers doctor``, ``fetch``, ``run``, ``record`` and ``study``."""
+"""The command line: ``tlhelpers doctor``, ``train``, ``predict``, ``fetch``, ``run`` and the like."""
 
 import argparse
 import os
@@ -126,6 +126,71 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(
         command=_run, interrupted="Nothing was written; start again with the same command."
     )
+
+    train = commands.add_parser(
+        "train",
+        help="train on a folder of your own photographs, and write model, exports and report",
+        description="Look at a folder of class folders, divide it so that nothing leaks, train on "
+        "it, and write a model, its exports and a report to a folder. Nothing in the folder of "
+        "photographs is changed.",
+        epilog="Example: tlhelpers train photos/ --out results/",
+    )
+    train.add_argument("photos", type=_folder, help="a folder that holds one folder per class")
+    train.add_argument("--out", type=_folder, required=True, metavar="DIR", help="results go here")
+    train.add_argument(
+        "--groups",
+        metavar="CSV_OR_PATTERN",
+        help="what belongs together: a CSV file with columns for file and group, or a regular "
+        "expression whose parentheses find the group in a file's path",
+    )
+    train.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help="the network, such as mobilenet_v2 (default: the best of those at hand)",
+    )
+    train.add_argument(
+        "--minutes",
+        type=float,
+        default=10.0,
+        metavar="M",
+        help="time; fine-tuning is tried only if it fits in (default: 10)",
+    )
+    train.add_argument(
+        "--scratch", action="store_true", help="also train from random weights, which takes long"
+    )
+    train.add_argument(
+        "--export",
+        nargs="+",
+        metavar="FORMAT",
+        help="of litert, onnx and openvino (default: the first two, where installed)",
+    )
+    train.add_argument(
+        "--error",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help='wrong answers that the threshold for "unsure" aims at (default: 0.01)',
+    )
+    train.add_argument("--seed", type=int, default=0, metavar="K", help="default: 0")
+    train.set_defaults(
+        command=_train,
+        interrupted="What was computed of the images is kept; the same command goes on with the rest.",
+    )
+
+    predict = commands.add_parser(
+        "predict",
+        help="name the class of each image in a folder, with a trained model",
+        description="Predict all images in a folder and in the folders in it, and write a CSV file: "
+        "file, class (or unsure, or unknown), probability, and a note. Files that can't be read are "
+        "listed in it.",
+        epilog="Example: tlhelpers predict results/model.keras new/ --csv answers.csv",
+    )
+    predict.add_argument("model", type=Path, help="the model.keras of a results folder")
+    predict.add_argument("images", type=Path, help="an image file or a folder")
+    predict.add_argument(
+        "--csv", type=Path, required=True, metavar="FILE", help="the answers are written there"
+    )
+    predict.set_defaults(command=_predict, interrupted="Nothing was written.")
 
     record = commands.add_parser(
         "record",
@@ -329,6 +394,36 @@ def _network_settings(options: argparse.Namespace, chapter: Path) -> dict[str, s
     if options.cut is not None:
         check_stage(options.cut, tuple(ARCHITECTURES[name].stages), name)
     return settings
+
+
+def _train(options: argparse.Namespace) -> int:
+    """Train on a folder of photographs."""
+    from tlhelpers.workflow.train import train_folder
+
+    train_folder(
+        options.photos,
+        options.out,
+        groups=options.groups,
+        backbone=options.backbone,
+        minutes=options.minutes,
+        scratch=options.scratch,
+        formats=None if options.export is None else tuple(options.export),
+        wanted_error=options.error,
+        seed=options.seed,
+    )
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    """Predict the images of a folder."""
+    from tlhelpers.runtime import start_keras
+    from tlhelpers.workflow.predict import load_run, write_answers
+
+    start_keras()
+    counts = write_answers(load_run(options.model), options.images.expanduser(), options.csv)
+    answers = ", ".join(f"{answer} {count:,}" for answer, count in counts.most_common())
+    print(f"{counts.total():,} files: {answers}. The answers are in {options.csv}.")
+    return 0
 
 
 def _record(options: argparse.Namespace) -> int:

@@ -9,12 +9,17 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas
 import pytest
 from PIL import Image
 from toys import random_images, small_backbone, striped_data
 
 import tlhelpers as tl
+from tlhelpers.transfer.features import extract_features
 from tlhelpers.transfer.methods import feature_transfer
+from tlhelpers.workflow import predict as predicting
+from tlhelpers.workflow.predict import write_answers
+from tlhelpers.workflow.strangers import learn_familiar
 
 
 @pytest.fixture(scope="module")
@@ -328,3 +333,47 @@ def test_files_are_read_in_the_fit_and_the_range_of_training(run, tmp_path):
         saved.predict(images).probability[0] for images in (tmp_path / "wide.png", wide[None])
     ]
     assert answers[0] == pytest.approx(answers[1], abs=1e-6)
+
+
+def test_answers_are_written_as_a_table_a_batch_at_a_time(saved, photos, monkeypatch):
+    monkeypatch.setattr("tlhelpers.workflow.predict.inference_batch_size", lambda size: 2)
+    answers = photos.parent / "answers.csv"
+    counts = write_answers(saved, photos, answers)
+    table = pandas.read_csv(answers)
+    expected = saved.predict(photos)
+    assert table["file"].tolist() == expected["file"].tolist()
+    assert table["class"].fillna("").tolist() == expected["class"].fillna("").tolist()
+    np.testing.assert_allclose(table["probability"], expected["probability"], atol=6e-5)
+    assert counts["unreadable"] == 3
+    assert counts.total() == len(table) == 8
+
+
+def test_a_batch_is_all_that_is_in_memory(saved, photos, monkeypatch):
+    monkeypatch.setattr("tlhelpers.workflow.predict.inference_batch_size", lambda size: 2)
+    read = []
+    real = predicting._read
+    monkeypatch.setattr(predicting, "_read", lambda *a: read.append(a[0]) or real(*a))
+    rows = saved.answers(photos)
+    next(rows)
+    assert len(read) == 2
+
+
+def test_a_table_of_somebody_else_is_not_replaced(saved, photos):
+    answers = photos.parent / "mine.csv"
+    answers.write_text("name,age\nAda,36\n")
+    with pytest.raises(FileExistsError, match="left as it is"):
+        write_answers(saved, photos, answers)
+    assert answers.read_text().startswith("name")
+    answers.unlink()
+    write_answers(saved, photos, answers)
+    write_answers(saved, photos, answers)
+
+
+def test_what_is_unlike_all_training_images_is_unknown(run, saved):
+    features = extract_features(run.base, run.data.train, grid=2)
+    known = learn_familiar(features, np.arange(len(features)))
+    told = replace(saved, familiar=known)
+    assert (told.predict(run.data.train.images)["class"] != "unknown").mean() > 0.8
+    table = told.predict(np.full((3, 32, 32, 3), 255, np.uint8))
+    assert table["class"].tolist() == ["unknown"] * 3
+    assert table["note"].str.startswith("unlike the training images; most like ").all()

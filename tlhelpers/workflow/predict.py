@@ -1,9 +1,11 @@
 """A saved run: the model with its class names, its threshold and its card, ready to predict."""
 
+import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +16,16 @@ from tlhelpers.data.audit import printable
 from tlhelpers.data.images import UnreadableImageError, check_fit, read_image, resize_image
 from tlhelpers.data.layout import Layout, files_below
 from tlhelpers.data.splits import in_threads
-from tlhelpers.runtime import installed_version
+from tlhelpers.runtime import installed_version, replacing
 from tlhelpers.transfer.recipes import inference_batch_size
-from tlhelpers.transfer.runs import card_path, predict_batch
+from tlhelpers.transfer.runs import card_path
+from tlhelpers.workflow.strangers import Familiar
 
 if TYPE_CHECKING:
     import keras
     import pandas
+
+COLUMNS = ("file", "class", "probability", "note")
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,15 @@ class SavedRun:
         class_names: Name of each class, in the order of the probabilities.
         threshold: Probability of the most probable class below which a prediction is "unsure".
         card: What was noted when it was saved: what it expects, its weights, settings, versions.
+        familiar: What the training images look like to the network, by which strange ones are told,
+            or None.
     """
 
     model: "keras.Model"
     class_names: tuple[str, ...]
     threshold: float
     card: dict[str, Any]
+    familiar: Familiar | None = None
 
     def predict(
         self, images: "str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray"
@@ -51,9 +59,10 @@ class SavedRun:
                 floats of the model's. Or a list of such images, ``[h, w, 3]``.
 
         Returns:
-            A row for each image: ``file``, ``class`` (or ``"unsure"``, or None), ``probability`` of
-            the most probable class, 0 to 1, and ``note``: why a file (or a folder in the folder)
-            could not be read, or what an unsure one looks most like.
+            A row for each image: ``file``, ``class`` (or ``"unsure"``, ``"unknown"`` where it is far
+            from everything that was trained on, or None), ``probability`` of the most probable
+            class, 0 to 1, and ``note``: why a file (or a folder in the folder) could not be read, or
+            what an unsure or unknown one looks most like.
 
         Raises:
             FileNotFoundError: If there is no such file or folder, or no file in the folder.
@@ -62,29 +71,101 @@ class SavedRun:
         """
         import pandas
 
+        return pandas.DataFrame(list(self.answers(images)), columns=list(COLUMNS))
+
+    def answers(
+        self, images: "str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray"
+    ) -> Iterator[tuple[str, str | None, float, str]]:
+        """Give the rows of :meth:`predict` one by one, with a batch of images in memory at a time.
+
+        Args:
+            images: As for :meth:`predict`.
+
+        Yields:
+            File, class, probability and note.
+        """
         size = self.model.input_shape[1]
         items, names = _listed(images, size)
         length = inference_batch_size(size)
-        rows = []
+        forward = self._forward()
         for start in range(0, len(items), length):
             part = items[start : start + length]
             read = in_threads(lambda item: _read(item, size, self.card["input"]), part)
             readable = [image for image in read if isinstance(image, np.ndarray)]
-            batch = np.stack(readable) if readable else np.empty((0, size, size, 3))
-            probabilities = iter(predict_batch(self.model, batch, length))
+            # Filled up to one length, so that an image gives the same in any company.
+            batch = np.zeros((length, size, size, 3), readable[0].dtype if readable else np.uint8)
+            if readable:
+                batch[: len(readable)] = readable
+                probabilities, distances = forward(batch)
+            place = 0
             for name, image in zip(names[start : start + length], read, strict=True):
-                known = next(probabilities) if isinstance(image, np.ndarray) else image
-                rows.append((name, *self._answer(known)))
-        return pandas.DataFrame(rows, columns=["file", "class", "probability", "note"])
+                if isinstance(image, np.ndarray):
+                    yield (name, *self._answer(probabilities[place], distances[place]))
+                    place += 1
+                else:
+                    yield name, None, float("nan"), image
 
-    def _answer(self, known: np.ndarray | str) -> tuple[str | None, float, str]:
-        """Return class, probability and note, from probabilities or from why there are none."""
-        if isinstance(known, str):
-            return None, float("nan"), known
+    def _forward(self) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """Return what gives a batch's probabilities, and distances where strangers are told."""
+        import keras
+
+        if self.familiar is None:
+            model, known = self.model, None
+        else:
+            head, known = self.model.get_layer("head"), self.familiar
+            model = keras.Model(self.model.inputs[0], [self.model.outputs[0], head.input])
+
+        def forward(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            """Run a batch."""
+            found = model.predict_on_batch(batch)
+            if known is None:
+                return np.asarray(found, np.float32), np.zeros(len(batch))
+            return np.asarray(found[0], np.float32), known.distances(np.asarray(found[1]))
+
+        return forward
+
+    def _answer(self, known: np.ndarray, distance: float) -> tuple[str | None, float, str]:
+        """Return class, probability and note."""
         best, probability = self.class_names[known.argmax()], float(known.max())
+        if self.familiar is not None and distance > self.familiar.limit:
+            return "unknown", probability, f"unlike the training images; most like {best}"
         if probability < self.threshold:
             return "unsure", probability, f"most like {best}"
         return best, probability, ""
+
+
+def write_answers(run: SavedRun, images: str | os.PathLike[str], path: Path) -> Counter[str]:
+    """Predict a folder's images into a CSV file, a batch in memory at a time.
+
+    Args:
+        run: The saved run.
+        images: An image file or a folder.
+        path: The CSV file. One that this function wrote before is replaced, when the new one is
+            whole.
+
+    Returns:
+        How often each answer was given; ``"unreadable"`` for files that are no image.
+
+    Raises:
+        FileExistsError: If there is another file of that name.
+        FileNotFoundError: If there is nothing to predict.
+    """
+    if path.exists():
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            ours = file.readline().strip() == ",".join(COLUMNS)
+        if not ours:
+            raise FileExistsError(
+                f"{path} exists, and is no table of answers: it was left as it is. Name another file."
+            )
+    counts: Counter[str] = Counter()
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for name, answer, probability, note in run.answers(images):
+            counts[answer or "unreadable"] += 1
+            known = "" if answer is None else f"{probability:.4f}"
+            writer.writerow((name, answer or "", known, note))
+    return counts
 
 
 def load_run(path: str | os.PathLike[str]) -> SavedRun:
@@ -118,6 +199,8 @@ def load_run(path: str | os.PathLike[str]) -> SavedRun:
         digest, names, versions = card["sha256"], tuple(card["classes"]), dict(card["versions"])
         threshold = float(card["threshold"])
         check_fit(dict(card["input"]).get("fit", "crop"))
+        stored = card.get("familiar")
+        stored = stored and (path.with_name(stored["file"]), str(stored["sha256"]))
         if not 0 <= threshold <= 1:
             raise ValueError(f"a threshold of {threshold}")
     except (ValueError, KeyError, TypeError) as error:
@@ -143,7 +226,7 @@ def load_run(path: str | os.PathLike[str]) -> SavedRun:
             f"The card must name a class for each of the model's {model.output_shape[-1]} outputs. "
             f"Received: {len(names)} in {beside}."
         )
-    return SavedRun(model, names, threshold, card)
+    return SavedRun(model, names, threshold, card, stored and Familiar.load(*stored))
 
 
 def _listed(images: Any, size: int) -> tuple[Sequence[Any], list[str]]:

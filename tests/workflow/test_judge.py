@@ -1,0 +1,102 @@
+"""Intervals, calibration, thresholds and doubtful labels, against independent computations."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tlhelpers.evaluation.scores import wilson_interval
+from tlhelpers.workflow.judge import (
+    as_plain,
+    by_class,
+    choose_threshold,
+    coverage_curve,
+    doubtful_labels,
+    fit_temperature,
+    share,
+    soften,
+    soften_unseen,
+)
+
+
+def test_single_images_have_wilsons_interval():
+    found = share(np.repeat([True, False], [95, 5]))
+    assert (found.low, found.high) == pytest.approx(wilson_interval(95, 100))
+    alone = share(np.repeat([True, False], [95, 5]), np.arange(100))
+    assert (alone.low, alone.high) == pytest.approx((found.low, found.high))
+
+
+def test_an_interval_covers_the_truth_also_where_images_come_in_groups():
+    """Groups of ten that are right or wrong together: 95 % of the intervals hold the truth."""
+    rng = np.random.default_rng(0)
+    held = {"grouped": 0, "naive": 0}
+    groups = np.repeat(np.arange(60), 10)
+    for _ in range(300):
+        right = np.repeat(rng.random(60) < 0.8, 10)
+        for name, numbers in (("grouped", groups), ("naive", None)):
+            found = share(right, numbers)
+            held[name] += found.low <= 0.8 <= found.high
+    assert held["grouped"] > 0.92 * 300
+    assert held["naive"] < 0.6 * 300
+
+
+def test_nothing_is_no_share():
+    assert share(np.zeros(0)).n == 0
+    assert str(share(np.zeros(0))) == "none"
+
+
+def test_precision_and_recall():
+    predicted, labels = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0])
+    cat, dog, owl = by_class(predicted, labels, ("cat", "dog", "owl"))
+    assert (cat["precision"].value, cat["recall"].value, cat["n"]) == (0.5, 0.5, 2)
+    assert dog["precision"].value == pytest.approx(2 / 3)
+    assert (dog["recall"].low, dog["recall"].high) == pytest.approx(wilson_interval(2, 3))
+    assert owl["n"] == owl["recall"].n == 0
+
+
+def test_the_temperature_that_made_probabilities_too_sure_is_found():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (4000, 3))
+    true = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = np.array([rng.choice(3, p=p) for p in true])
+    sure = np.exp(2.5 * logits) / np.exp(2.5 * logits).sum(axis=1, keepdims=True)
+    assert fit_temperature(sure, labels) == pytest.approx(2.5, rel=0.1)
+    np.testing.assert_allclose(soften(sure, 2.5), true, atol=1e-4)
+    softer, temperature = soften_unseen(sure, labels, np.arange(4000) % 5)
+    assert temperature == pytest.approx(2.5, rel=0.1)
+    np.testing.assert_allclose(softer, true, atol=0.03)
+
+
+def test_the_threshold_keeps_to_the_wanted_error():
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.5, 1, 5000)
+    p = np.c_[confidence, 1 - confidence]
+    labels = (rng.random(5000) > confidence).astype(int)
+    threshold = choose_threshold(p, labels, 0.05)
+    answered = confidence >= threshold
+    assert (labels[answered] == 1).mean() <= 0.05
+    lower = confidence >= threshold - 0.05
+    assert (labels[lower] == 1).mean() > 0.05
+    assert choose_threshold(p, np.zeros(5000, int), 0.05) == 0
+    assert choose_threshold(p, np.ones(5000, int), 0.05) > 0.99
+
+
+def test_coverage_ends_at_the_accuracy():
+    p = np.c_[np.linspace(0.5, 1, 100), np.linspace(0.5, 0, 100)]
+    right = np.arange(100) >= 20
+    curve = coverage_curve(p, right)
+    assert curve[-1] == (1.0, 0.8)
+    assert curve[0][1] == 1.0
+
+
+def test_doubtful_labels_come_worst_first():
+    p = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.1, 0.9]])
+    assert doubtful_labels(p, np.array([0, 0, 0, 1])).tolist() == [2, 1]
+
+
+def test_what_json_cannot_hold_is_made_plain():
+    made = as_plain(
+        {"a": share(np.zeros(0)), 1: np.arange(2), "b": (np.float32(0.5), float("nan"))}
+    )
+    assert made["a"] == {"value": None, "low": 0.0, "high": 1.0, "n": 0}
+    assert json.loads(json.dumps(made))["b"] == [0.5, None]

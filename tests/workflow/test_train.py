@@ -1,0 +1,145 @@
+"""The whole path on folders of drawn pets: results, a second run, refusals, and what is said."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+from drawn_folder import draw_folder, plant_faults
+
+import tlhelpers as tl
+from tlhelpers.workflow import learn as learning
+from tlhelpers.workflow.export import missing_for
+from tlhelpers.workflow.train import train_folder
+
+pytestmark = pytest.mark.slow  # a training takes some ten seconds
+
+QUICK = {"backbone": "vgg16_mini", "formats": (), "minutes": 0}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    root = tmp_path_factory.mktemp("made") / "photos"
+    plant_faults(root, draw_folder(root, 90))
+    (root / "dog/other.png").rename(root / "dog/<b>&amp;.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def out(photos):
+    place = photos.parent / "results"
+    formats = () if missing_for("litert") else ("litert",)
+    train_folder(photos, place, **{**QUICK, "formats": formats})
+    return place
+
+
+@pytest.fixture(scope="module")
+def card(out):
+    return json.loads((out / "card.json").read_text("utf-8"))
+
+
+def test_the_score_is_cross_validated_and_says_so(card):
+    score = card["score"]
+    assert not score["held_out"]
+    assert score["accuracy"]["n"] == card["data"]["n"] == sum(map(sum, score["confusion"]))
+    assert score["accuracy"]["low"] < score["accuracy"]["value"] < score["accuracy"]["high"]
+    assert len(score["repeats"]) == 3
+    assert score["accuracy"]["value"] == pytest.approx(np.mean(score["repeats"]))
+    assert "may be somewhat too narrow" in score["covers"]
+    assert card["fine_tuning"] == {
+        "tried": False,
+        "why": "there are too few images to tell whether it helps",
+    }
+
+
+def test_everything_the_report_promises_is_in_the_card(card):
+    assert card["score"]["accuracy"]["value"] > card["floors"]["majority"]
+    assert 0 < card["floors"]["pixels"]["value"] < 1
+    assert {row["class"] for row in card["score"]["by_class"]} == {"cat", "dog"}
+    assert card["calibration"]["temperature"] > 0
+    assert [row["what"] for row in card["strangers"]["rows"]][-1].startswith(
+        "a class of this folder"
+    )
+    assert (
+        card["learning_curve"]["points"][-1]["labels"]
+        > card["learning_curve"]["points"][0]["labels"]
+    )
+    assert len(card["alterations"]["rows"]) == 8
+    assert card["naive_split"]["n_copies"] >= 6
+    assert card["data"]["summary"]["left out"] == 1
+    assert card["network"]["licence"]
+    assert card["seconds"] > 0
+
+
+def test_the_report_is_one_file_that_loads_nothing(out, card):
+    page = (out / "report.html").read_text("utf-8")
+    assert "http://" not in page
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
+    assert "<script" not in page
+    assert "prefers-color-scheme: dark" in page
+    assert f"{card['score']['accuracy']['value']:.1%}" in page
+    assert "&lt;b&gt;&amp;amp;.png" in page
+    assert "<b>&amp;.png" not in page
+
+
+def test_the_saved_model_predicts_what_was_judged(out, card, photos):
+    run = tl.load_run(out / "model.keras")
+    assert run.class_names == ("cat", "dog")
+    assert run.threshold == pytest.approx(card["calibration"]["threshold"])
+    table = run.predict(photos).set_index("file")
+    known = table[table["class"].isin(["cat", "dog"])]
+    given = [re.search("/(cat|dog)/", name)[1] for name in known.index]
+    assert (known["class"] == given).mean() > 0.8
+    assert table.loc[str(photos / "cat/torn.png"), "note"] == "truncated"
+    noise = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), np.uint8)
+    assert (run.predict(noise)["class"] == "unknown").mean() > 0.5
+
+
+def test_labels_to_check_are_the_least_probable_first(out):
+    with (out / "labels_to_check.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    probabilities = [float(row["probability_of_given"]) for row in rows]
+    assert probabilities == sorted(probabilities)
+    assert all(row["given"] != row["suggested"] for row in rows)
+
+
+def test_a_second_run_computes_nothing_and_a_changed_folder_does(
+    out, photos, card, capsys, monkeypatch
+):
+    monkeypatch.setattr(learning, "choose", None)
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    train_folder(photos, out, **{**QUICK, "formats": tuple(card["settings"]["formats"])})
+    assert "Nothing has changed" in capsys.readouterr().out
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
+    with pytest.raises(TypeError):  # another seed has other folds, which need choosing
+        train_folder(photos, out, **QUICK, seed=1)
+
+
+def test_planted_wrong_labels_come_first(tmp_path):
+    draw_folder(tmp_path / "photos", 100)
+    moved = sorted((tmp_path / "photos/cat").iterdir())[:4]
+    for path in moved:
+        path.rename(tmp_path / "photos/dog" / f"wrong-{path.name}")
+    train_folder(tmp_path / "photos", tmp_path / "out", **QUICK)
+    with (tmp_path / "out/labels_to_check.csv").open(encoding="utf-8") as file:
+        first = [row["file"] for row in csv.DictReader(file)][:4]
+    assert sum("wrong-" in name for name in first) >= 3
+
+
+def test_an_own_test_folder_is_the_score(tmp_path):
+    draw_folder(tmp_path / "photos/train", 60)
+    draw_folder(tmp_path / "photos/test", 24, seed=5)
+    train_folder(tmp_path / "photos", tmp_path / "out", **QUICK)
+    card = json.loads((tmp_path / "out/card.json").read_text("utf-8"))
+    assert card["score"]["held_out"]
+    assert card["score"]["accuracy"]["n"] == 24
+    assert "does not cover training" in card["score"]["covers"]
+    assert card["fine_tuning"]["why"] == "no time was left for it (--minutes)"
+
+
+@pytest.mark.parametrize("error", [0.0, 1.0, float("nan")])
+def test_an_impossible_error_rate_is_refused(tmp_path, error):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        train_folder(tmp_path, tmp_path / "out", wanted_error=error)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,236 @@
+"""Which frozen stage and which penalty: chosen by cross-validation that keeps groups whole."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tlhelpers.models.backbones import Backbone
+from tlhelpers.transfer.features import Images, extract_features
+from tlhelpers.transfer.heads import LinearHead
+from tlhelpers.transfer.recipes import INVERSE_PENALTIES
+from tlhelpers.workflow.split import FOLDS, REPEATS, folds
+
+STAGES_TRIED = 3
+"""Stages a head is tried on: the last ones, where what a network knows is most like labels."""
+
+ENOUGH_TO_CHOOSE = 4_000
+"""Images that stage and penalty are chosen on, at most; the head is fitted on all."""
+
+Features = Mapping[str, np.ndarray]
+"""Features ``[n, d]`` of every image, by the name of the stage."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A stage and a penalty.
+
+    Attributes:
+        stage: Name of the stage.
+        inverse_penalty: scikit-learn's ``C``.
+        losses: Cross-validated cross-entropy (nats, classes weighted alike) by stage and ``C``.
+    """
+
+    stage: str
+    inverse_penalty: float
+    losses: dict[str, dict[float, float]]
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Probabilities of each image by a head that was fitted without it and without its group.
+
+    Attributes:
+        probabilities: ``[n, classes]``; the mean over the repeats.
+        right: ``[n]``: in which share of the repeats the most probable class was the given one.
+        accuracies: Share right in each repeat.
+        heads: The heads of the last repeat.
+        stages: The stage of each of them.
+        head_of: ``int [n]``: which of them did not see the image.
+    """
+
+    probabilities: np.ndarray
+    right: np.ndarray
+    accuracies: tuple[float, ...]
+    heads: tuple[LinearHead, ...]
+    stages: tuple[str, ...]
+    head_of: np.ndarray
+
+
+def stage_reader(base: Backbone, names: Sequence[str]) -> Callable[[Images], Features]:
+    """Return what extracts the pooled features of several stages of a network in one pass.
+
+    Args:
+        base: The network.
+        names: The stages.
+
+    Returns:
+        A function from images to float32 ``[n, channels]`` of each stage.
+    """
+    import keras
+
+    maps = [base.model.get_layer(base.stage_layers[name]).output for name in names]
+    pooled = [keras.layers.GlobalAveragePooling2D(keepdims=True)(one) for one in maps]
+    joined = keras.layers.Concatenate()(pooled) if len(pooled) > 1 else pooled[0]
+    several = Backbone.from_model(
+        keras.Model(base.model.inputs[0], joined),
+        base.preprocessing,
+        name=f"{base.name}_{'_'.join(names)}",
+    )
+    ends = np.cumsum([one.shape[-1] for one in maps])[:-1]
+
+    def read(images: Images) -> Features:
+        """Extract, or read what was extracted before."""
+        features = extract_features(several, images)
+        return dict(zip(names, np.split(features, ends, axis=1), strict=True))
+
+    return read
+
+
+def fit_head(
+    features: np.ndarray, labels: np.ndarray, inverse_penalty: float, *, balanced: bool = True
+) -> LinearHead:
+    """Fit a softmax layer by L2-penalised logistic regression on centred and scaled features.
+
+    Args:
+        features: ``[n, d]``.
+        labels: Integers ``[n]``, every class from 0 on present.
+        inverse_penalty: As for :func:`tlhelpers.transfer.heads.fit_linear_head`.
+        balanced: Whether each class weighs the same, however few images it has. Defaults to True.
+
+    Returns:
+        The head, with centring and scale folded in.
+
+    Example:
+        >>> x = np.r_[np.zeros((9, 2)), np.ones((3, 2))]
+        >>> fit_head(x, np.repeat([0, 1], [9, 3]), 1.0).probabilities(x).argmax(axis=1).sum()
+        3
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    x = np.asarray(features, np.float32 if len(features) > 1000 else np.float64)
+    centre = x.mean(axis=0)
+    x = x - centre
+    scale = float(np.sqrt((x**2).sum(axis=1).mean())) or 1.0
+    model = LogisticRegression(
+        C=100 * inverse_penalty, max_iter=2000, class_weight="balanced" if balanced else None
+    ).fit(x / scale, labels)
+    kernel, bias = model.coef_.T / scale, model.intercept_
+    if kernel.shape[1] == 1:  # scikit-learn keeps one logit for two classes
+        kernel, bias = np.c_[-kernel / 2, kernel / 2], np.r_[-bias / 2, bias / 2]
+    bias = bias - centre @ kernel
+    spread = scale / np.sqrt(x.shape[1])
+    return LinearHead(
+        kernel.astype("float32"),
+        bias.astype("float32"),
+        inverse_penalty,
+        "cross-validation",
+        {},
+        float(spread),
+    )
+
+
+def choose(
+    features: Features, labels: np.ndarray, groups: np.ndarray, seed: int, most: int = FOLDS
+) -> Choice:
+    """Choose the stage and the penalty with the lowest cross-validated cross-entropy.
+
+    Args:
+        features: Features ``[n, d]`` by stage.
+        labels: Integers ``[n]``.
+        groups: ``int [n]``: what stays in one fold.
+        seed: Which folds.
+        most: Folds, at most. Defaults to 5.
+
+    Returns:
+        The choice. Classes count alike in it, as they do in the head.
+    """
+    rows = _some(labels, groups, seed)
+    labels, groups = labels[rows], groups[rows]
+    weights = 1 / np.bincount(labels)[labels]
+    pairs = list(folds(labels, groups, seed, most))
+    losses: dict[str, dict[float, float]] = {}
+    for stage, values in features.items():
+        x = values[rows]
+        losses[stage] = {}
+        for penalty in INVERSE_PENALTIES:
+            loss = np.zeros(len(labels))
+            for fit, held in pairs:
+                p = fit_head(x[fit], labels[fit], penalty).probabilities(x[held])
+                loss[held] = -np.log(np.maximum(p[np.arange(len(held)), labels[held]], 1e-12))
+            losses[stage][penalty] = float((loss * weights).sum() / weights.sum())
+    stage = min(losses, key=lambda name: min(losses[name].values()))
+    return Choice(stage, min(losses[stage], key=losses[stage].__getitem__), losses)
+
+
+def _some(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+    """Return the rows of random groups, up to what suffices to choose on, and of every class."""
+    if len(labels) <= ENOUGH_TO_CHOOSE:
+        return np.arange(len(labels))
+    numbers, counts = np.unique(groups, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(numbers))
+    taken = numbers[order[np.cumsum(counts[order]) <= ENOUGH_TO_CHOOSE]]
+    few = [label for label in np.unique(labels) if (labels == label).sum() <= 100]
+    return np.flatnonzero(np.isin(groups, taken) | np.isin(labels, few))
+
+
+def predict_unseen(
+    features: Features,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    seed: int,
+    *,
+    choice: Choice | None = None,
+    usable: np.ndarray | None = None,
+    repeats: int = REPEATS,
+) -> Unseen:
+    """Predict each image by heads that saw neither it nor its group.
+
+    Args:
+        features: Features ``[n, d]`` by stage.
+        labels: Integers ``[n]``.
+        groups: ``int [n]``: what stays in one fold.
+        seed: Which folds.
+        choice: Stage and penalty. Defaults to choosing them in each fold anew, on its own training
+            images, as a score needs it.
+        usable: Booleans ``[n]``: what heads may be fitted on. Defaults to all.
+        repeats: Divisions into folds. Defaults to 3.
+
+    Returns:
+        The predictions.
+    """
+    total = np.zeros((len(labels), labels.max() + 1))
+    right = np.zeros(len(labels))
+    accuracies: list[float] = []
+    head_of = np.zeros(len(labels), int)
+    for repeat in range(repeats):
+        heads, stages = [], []
+        hits = np.zeros(len(labels))
+        for number, (fit, held) in enumerate(folds(labels, groups, seed + repeat)):
+            fit = fit if usable is None else fit[usable[fit]]
+            made = choice or choose(
+                {name: x[fit] for name, x in features.items()}, labels[fit], groups[fit], seed, 3
+            )
+            x = features[made.stage]
+            head = fit_head(x[fit], labels[fit], made.inverse_penalty)
+            p = head.probabilities(x[held])
+            total[held] += p
+            hits[held] = p.argmax(axis=1) == labels[held]
+            head_of[held] = number
+            heads.append(head)
+            stages.append(made.stage)
+        right += hits
+        accuracies.append(float(hits.mean()))
+    return Unseen(
+        total / repeats,
+        right / repeats,
+        tuple(accuracies),
+        tuple(heads),
+        tuple(stages),
+        head_of,
+    )
+
+
+def tempered(head: LinearHead, temperature: float) -> LinearHead:
+    """Return a head whose logits are divided by a temperature; its classes stay the same."""
+    return replace(head, kernel=head.kernel / temperature, bias=head.bias / temperature)

@@ -1,0 +1,289 @@
+"""The model in other formats, each proven on every image it is judged by."""
+
+import importlib.util
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlhelpers.runtime import replacing, write_atomically
+from tlhelpers.transfer.features import Images
+from tlhelpers.transfer.recipes import inference_batch_size
+
+if TYPE_CHECKING:
+    import keras
+
+Runner = Callable[[np.ndarray], np.ndarray]
+"""From float32 images ``[n, s, s, 3]``, 0 to 255, to probabilities ``[n, classes]``."""
+
+LARGEST_DIFFERENCE = 1e-3
+"""Difference in probability that arithmetic in another order can explain, with room to spare."""
+
+AT_ONCE = 8
+"""Images run at once: the runtimes keep what they allocate, a gigabyte for 32 images of 224 pixels."""
+
+_READING = """
+image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")
+side = min(image.size)  # the largest square in the middle
+left, top = (image.width - side) // 2, (image.height - side) // 2
+image = image.resize(({size}, {size}), Image.Resampling.BILINEAR, (left, top, left + side, top + side))
+pixels = np.asarray(image, np.float32)[None]  # values from 0 to 255: preprocessing is inside
+"""
+
+_USES = {
+    "keras": """# pip install keras tensorflow pillow
+import json, sys
+import keras, numpy as np
+from PIL import Image, ImageOps
+{reading}
+names = json.load(open("model.keras.json", encoding="utf-8"))["classes"]
+p = keras.models.load_model("model.keras").predict(pixels, verbose=0)[0]
+print(names[p.argmax()], round(float(p.max()), 4))
+""",
+    "litert": """# pip install ai-edge-litert pillow
+import sys, zipfile
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image, ImageOps
+{reading}
+names = zipfile.ZipFile("model.tflite").read("labels.txt").decode().splitlines()
+run = Interpreter("model.tflite").get_signature_runner()
+p = next(iter(run(**{{next(iter(run.get_input_details())): pixels}}).values()))[0]
+print(names[p.argmax()], round(float(p.max()), 4))
+""",
+    "onnx": """# pip install onnxruntime pillow
+import json, sys
+import numpy as np, onnxruntime
+from PIL import Image, ImageOps
+{reading}
+session = onnxruntime.InferenceSession("model.onnx")
+names = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
+p = session.run(None, {{session.get_inputs()[0].name: pixels}})[0][0]
+print(names[p.argmax()], round(float(p.max()), 4))
+""",
+    "openvino": """# pip install openvino pillow
+import json, sys
+import numpy as np, openvino
+from PIL import Image, ImageOps
+{reading}
+names = json.load(open("model.keras.json", encoding="utf-8"))["classes"]
+p = openvino.compile_model("model.xml", "CPU")(pixels)[0][0]
+print(names[p.argmax()], round(float(p.max()), 4))
+""",
+}
+
+FILES = {
+    "keras": "model.keras",
+    "litert": "model.tflite",
+    "onnx": "model.onnx",
+    "openvino": "model.xml",
+}
+"""The file of each format."""
+
+NEEDS = {
+    "keras": (),
+    "litert": ("tensorflow", "ai_edge_litert"),
+    "onnx": ("onnx", "tf2onnx", "onnxruntime"),
+    "openvino": ("openvino",),
+}
+"""Modules that write and run each format."""
+
+
+class ExportError(RuntimeError):
+    """A model could not be exported, or what was written disagrees with it."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How far an exported file agrees with the model it was made from.
+
+    Attributes:
+        format: Name of the format.
+        file: Name of the file.
+        n: Images both were run on.
+        agree: Share of them with the same class.
+        difference: Largest difference in probability.
+        megabytes: Size of the file (10⁶ bytes).
+    """
+
+    format: str
+    file: str
+    n: int
+    agree: float
+    difference: float
+    megabytes: float
+
+
+def missing_for(format: str) -> list[str]:
+    """Name the modules that a format needs and that are not installed."""
+    return [name for name in NEEDS[format] if importlib.util.find_spec(name) is None]
+
+
+def check_formats(formats: list[str]) -> None:
+    """Refuse formats that can't be written here, before any work is done.
+
+    Args:
+        formats: What was asked for.
+
+    Raises:
+        ValueError: If there is no such format.
+        ModuleNotFoundError: If what writes it is not installed.
+    """
+    for name in formats:
+        if name not in FILES:
+            raise ValueError(f"A format is one of {', '.join(FILES)}. Received: {name!r}.")
+        if missing := missing_for(name):
+            raise ModuleNotFoundError(
+                f"The format {name} needs {', '.join(missing)}. Install what writes and checks "
+                'exports: pip install "tlhelpers[export]".'
+            )
+
+
+def export(
+    model: "keras.Model",
+    format: str,
+    folder: Path,
+    classes: tuple[str, ...],
+    images: Images,
+    expected: np.ndarray,
+    rows: np.ndarray,
+    fit: str = "crop",
+) -> Proof:
+    """Write a model in a format, load the file again, and run it on every image.
+
+    Args:
+        model: Keras model from raw RGB images, 0 to 255, to probabilities.
+        format: One of :data:`FILES`.
+        folder: Where to write.
+        classes: Names of the classes, which the file carries where its format can.
+        images: The images.
+        expected: The model's probabilities of these rows.
+        rows: Which of the images.
+        fit: How images become square. Defaults to ``"crop"``.
+
+    Returns:
+        The proof.
+
+    Raises:
+        ExportError: If it can't be written, or gives other classes or probabilities.
+    """
+    path, size = folder / FILES[format], model.input_shape[1]
+    try:
+        if format != "keras":  # which Run.save wrote
+            _write(model, format, path, classes, size)
+        given = np.concatenate(list(_run(_RUNNERS[format](path), images, rows, size)))
+    except Exception as error:  # converters let errors of any kind through
+        raise ExportError(
+            f"The model could not be written as {format} and run: "
+            f"{(str(error).splitlines() or [type(error).__name__])[0]}"
+        ) from error
+    agree = float((given.argmax(axis=1) == expected.argmax(axis=1)).mean())
+    difference = float(np.abs(given - expected).max())
+    if agree < 1 or difference > LARGEST_DIFFERENCE:
+        raise ExportError(
+            f"{path} must give what the model gives. Received: the same class for {agree:.2%} of "
+            f"{len(rows):,} images, and probabilities that differ by up to {difference:.4f}."
+        )
+    reading = _READING.format(size=size).strip()
+    if fit == "crop":
+        use = _USES[format].format(reading=reading)
+        write_atomically(folder / f"use_{format}.py", use)
+    size_on_disk = path.stat().st_size
+    if format == "openvino":
+        size_on_disk += path.with_suffix(".bin").stat().st_size
+    return Proof(format, path.name, len(rows), agree, difference, size_on_disk / 1e6)
+
+
+def _run(run: Runner, images: Images, rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Run images a batch at a time."""
+    length = min(AT_ONCE, inference_batch_size(size))
+    for start in range(0, len(rows), length):
+        part = images.load(rows[start : start + length], size).astype(np.float32)
+        padded = np.zeros((length, *part.shape[1:]), np.float32)
+        padded[: len(part)] = part
+        yield np.asarray(run(padded))[: len(part)]
+
+
+def _write(
+    model: "keras.Model", format: str, path: Path, classes: tuple[str, ...], size: int
+) -> None:
+    """Convert by Keras's own exporter, and put the names of the classes in."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # converters warn about NumPy's and their own past
+        if format == "openvino":  # of two files, the second named after the first
+            model.export(str(path), format="openvino", verbose=False)
+            return
+        with replacing(path) as part:
+            if format == "litert":
+                model.export(str(part), format="litert", verbose=False)
+                with zipfile.ZipFile(part, "a") as archive:  # where LiteRT's metadata keep labels
+                    archive.writestr("labels.txt", "\n".join(classes) + "\n")
+            else:
+                model.export(str(part), format="onnx", verbose=False)
+                _name_classes(part, classes, size)
+
+
+def _name_classes(path: Path, classes: tuple[str, ...], size: int) -> None:
+    """Write the classes, and what the input is, into an ONNX file's metadata."""
+    import onnx
+
+    model = onnx.load(path)
+    notes = {
+        "classes": json.dumps(classes),
+        "input": f"RGB images, float32 [n, {size}, {size}, 3], values from 0 to 255",
+    }
+    onnx.helper.set_model_props(model, notes)
+    onnx.save(model, path)
+
+
+def _keras(path: Path) -> Runner:
+    """Load a Keras file."""
+    import keras
+
+    return keras.models.load_model(path, compile=False).predict_on_batch
+
+
+def _litert(path: Path) -> Runner:
+    """Load a LiteRT file."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    run = Interpreter(str(path), num_threads=_threads()).get_signature_runner()
+    name = next(iter(run.get_input_details()))
+    return lambda images: next(iter(run(**{name: images}).values()))
+
+
+def _onnx(path: Path) -> Runner:
+    """Load an ONNX file."""
+    import onnxruntime
+
+    options: Any = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = _threads()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})[0]
+
+
+def _openvino(path: Path) -> Runner:
+    """Load an OpenVINO file."""
+    import openvino
+
+    # The processor's narrow formats would be faster, and give other probabilities.
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.compile_model(str(path), "CPU", settings)
+    return lambda images: compiled(images)[0]
+
+
+def _threads() -> int:
+    """Return how many threads to run with."""
+    from tlhelpers.runtime import usable_cores
+
+    return usable_cores()
+
+
+_RUNNERS = {"keras": _keras, "litert": _litert, "onnx": _onnx, "openvino": _openvino}

@@ -1,0 +1,228 @@
+"""How good a classifier is, where it may abstain, and what would make it better."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tlhelpers.evaluation.scores import Z_95, wilson_interval
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share with its 95 % interval.
+
+    Attributes:
+        value: 0 to 1, or NaN where nothing was counted.
+        low: Lower end.
+        high: Upper end.
+        n: What was counted.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        """Write it in percent."""
+        if not self.n:
+            return "none"
+        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
+
+
+def share(right: np.ndarray, groups: np.ndarray | None = None) -> Share:
+    """Return a share of right answers, with an interval that knows which images belong together.
+
+    Wilson's interval of as many independent images as would be as informative: their number is
+    divided by the design effect, the variance with whole groups drawn over that with single images
+    (Kish 1965, Survey Sampling, section 8.2), at least 1.
+
+    Args:
+        right: Booleans ``[n]``, or shares of repeats, 0 to 1.
+        groups: ``int [n]``. Defaults to every image by itself.
+
+    Returns:
+        The share, with its interval over the draw of images (or groups of them).
+
+    Example:
+        >>> alone = share(np.repeat([True, False], [90, 10]))
+        >>> both = share(np.repeat([True, False], [90, 10]), np.arange(100) // 2)
+        >>> alone.low > both.low
+        True
+    """
+    right = np.asarray(right, float)
+    n = len(right)
+    if not n:
+        return Share(math.nan, 0.0, 1.0, 0)
+    value = float(right.mean())
+    effect = 1.0
+    if groups is not None and 0 < value < 1:
+        sums = np.bincount(np.unique(groups, return_inverse=True)[1], right - value)
+        effect = max(1.0, float((sums**2).sum() / ((right - value) ** 2).sum()))
+    independent = max(1, round(n / effect))
+    if groups is not None:
+        independent = min(independent, len(np.unique(groups)))
+    z = Z_95**2 / independent
+    half = math.sqrt(value * (1 - value) * z + z**2 / 4)
+    low, high = ((value + z / 2 + sign * half) / (1 + z) for sign in (-1, 1))
+    return Share(value, max(0.0, low), min(1.0, high), n)
+
+
+def by_class(predicted: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> list[dict]:
+    """Return precision and recall of each class with Wilson's intervals.
+
+    Args:
+        predicted: Integers ``[n]``.
+        labels: Integers ``[n]``.
+        names: Names of the classes.
+
+    Returns:
+        For each class its name, number of images, ``precision`` and ``recall``.
+    """
+
+    def part(hits: int, of: int) -> Share:
+        """Return a share with its interval."""
+        return Share(hits / of, *wilson_interval(hits, of), of) if of else Share(math.nan, 0, 1, 0)
+
+    rows = []
+    for label, name in enumerate(names):
+        hits = int(((predicted == label) & (labels == label)).sum())
+        called, there = int((predicted == label).sum()), int((labels == label).sum())
+        rows.append(
+            {
+                "class": name,
+                "n": there,
+                "precision": part(hits, called),
+                "recall": part(hits, there),
+            }
+        )
+    return rows
+
+
+def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Find the temperature that makes probabilities fit the labels best.
+
+    One number divides all logits, chosen by cross-entropy (Guo et al. 2017, arXiv:1706.04599). The
+    most probable class stays the same.
+
+    Args:
+        probabilities: ``[n, classes]``, of images the classifier was not fitted on.
+        labels: Integers ``[n]``.
+
+    Returns:
+        Between 0.05 and 20; above 1 where the classifier was too sure of itself.
+
+    Example:
+        >>> sure = np.tile([0.99, 0.01], (100, 1))
+        >>> fit_temperature(sure, np.repeat([0, 1], [80, 20])) > 2
+        True
+    """
+    from scipy.optimize import minimize_scalar
+
+    rows = np.arange(len(labels))
+
+    def loss(log_temperature: float) -> float:
+        """Return the cross-entropy at a temperature."""
+        p = soften(probabilities, math.exp(log_temperature))
+        return float(-np.log(np.maximum(p[rows, labels], 1e-12)).mean())
+
+    limit = math.log(20)
+    return math.exp(minimize_scalar(loss, bounds=(-limit, limit), method="bounded").x)
+
+
+def soften(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Return probabilities ``[n, classes]`` as they are with their logits divided by a temperature."""
+    from scipy.special import softmax
+
+    return softmax(np.log(np.maximum(probabilities, 1e-12)) / temperature, axis=1)
+
+
+def soften_unseen(
+    probabilities: np.ndarray, labels: np.ndarray, fold_of: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Soften each image's probabilities by a temperature fitted on the other folds.
+
+    Args:
+        probabilities: ``[n, classes]``.
+        labels: Integers ``[n]``.
+        fold_of: ``int [n]``.
+
+    Returns:
+        The probabilities, and the temperature fitted on all.
+    """
+    softer = np.empty_like(probabilities)
+    for fold in np.unique(fold_of):
+        here = fold_of == fold
+        temperature = fit_temperature(probabilities[~here], labels[~here])
+        softer[here] = soften(probabilities[here], temperature)
+    return softer, fit_temperature(probabilities, labels)
+
+
+def choose_threshold(probabilities: np.ndarray, labels: np.ndarray, wanted: float) -> float:
+    """Find the least probability from which on answers are wrong no more often than wanted.
+
+    Args:
+        probabilities: ``[n, classes]``, of images the classifier was not fitted on.
+        labels: Integers ``[n]``.
+        wanted: Share of wrong answers among those given, 0 to 1.
+
+    Returns:
+        The threshold; 0 where none is needed, and just under 1 where none suffices.
+
+    Example:
+        >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.55, 0.45]])
+        >>> choose_threshold(p, np.array([0, 0, 0, 1]), wanted=0.1)
+        0.6
+    """
+    confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    wrong = np.cumsum(probabilities.argmax(axis=1)[order] != labels[order])
+    last = np.r_[np.diff(confidence[order]) != 0, True]  # of several alike, all are answered
+    fits = np.flatnonzero((wrong <= wanted * np.arange(1, len(labels) + 1)) & last)
+    if not len(fits):
+        return 0.999
+    return 0.0 if fits[-1] == len(labels) - 1 else float(confidence[order][fits[-1]])
+
+
+def coverage_curve(probabilities: np.ndarray, right: np.ndarray) -> list[tuple[float, float]]:
+    """Return how many are right among the surest: (share answered, share right), at 50 steps."""
+    order = np.argsort(-probabilities.max(axis=1), kind="stable")
+    n = len(order)
+    counts = np.unique(np.maximum(1, np.linspace(0.3 * n, n, 50).round().astype(int)))
+    hits = np.cumsum(np.asarray(right, float)[order])
+    return [(float(count / n), float(hits[count - 1] / count)) for count in counts]
+
+
+def doubtful_labels(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the rows whose given label is not the most probable, the least probable label first.
+
+    Args:
+        probabilities: ``[n, classes]``, of images the classifier was not fitted on.
+        labels: Integers ``[n]``, the given labels.
+
+    Returns:
+        Row numbers.
+
+    Example:
+        >>> doubtful_labels(np.array([[0.9, 0.1], [0.1, 0.9]]), np.array([0, 0])).tolist()
+        [1]
+    """
+    rows = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    return rows[np.argsort(probabilities[rows, labels[rows]], kind="stable")]
+
+
+def as_plain(value: Any) -> Any:
+    """Return what JSON can hold: shares as lists, NumPy's numbers as Python's, NaN as None."""
+    if isinstance(value, Share):
+        return {"value": as_plain(value.value), "low": value.low, "high": value.high, "n": value.n}
+    if isinstance(value, dict):
+        return {str(key): as_plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_plain(one) for one in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return as_plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

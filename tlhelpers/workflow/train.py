@@ -1,0 +1,285 @@
+"""From a folder of photographs to a model, its exports and a report."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlhelpers.data.audit import printable
+from tlhelpers.data.downloads import FILES
+from tlhelpers.data.folders import load_folder
+from tlhelpers.data.groups import Groups
+from tlhelpers.models.backbones import Backbone
+from tlhelpers.runtime import (
+    describe_device,
+    installed_version,
+    peak_memory_gibibytes,
+    setup,
+    usable_cores,
+    write_atomically,
+)
+from tlhelpers.transfer.features import pooled_features
+from tlhelpers.transfer.runs import Run, card_path
+from tlhelpers.workflow import evidence, results
+from tlhelpers.workflow.audit import Fault, as_csv, find_faults, summarise
+from tlhelpers.workflow.choose import STAGES_TRIED, stage_reader
+from tlhelpers.workflow.export import FILES as EXPORTED
+from tlhelpers.workflow.export import Proof, check_formats, export, missing_for
+from tlhelpers.workflow.judge import as_plain
+from tlhelpers.workflow.learn import Learned, fine_tune, learn, load_network
+from tlhelpers.workflow.report import headline, write_report
+from tlhelpers.workflow.split import Pictures, gather
+from tlhelpers.workflow.strangers import Familiar
+
+DEFAULT_FORMATS = ("litert", "onnx")
+"""What is written beside the Keras file, where what it needs is installed."""
+
+PACKAGES = ("tlhelpers", "keras", "tensorflow", "scikit-learn", "numpy", "pillow")
+
+
+def train_folder(
+    photos: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    groups: Groups | None = None,
+    backbone: str | None = None,
+    minutes: float = 10.0,
+    scratch: bool = False,
+    formats: tuple[str, ...] | None = None,
+    wanted_error: float = 0.01,
+    seed: int = 0,
+) -> Path:
+    """Train on a folder of class folders, and write model, exports and report.
+
+    Nothing in the folder is changed. Features are kept in the cache, so an interrupted training
+    resumes, and the results of an unchanged folder are not computed twice.
+
+    Args:
+        photos: Class folders, as for :func:`tlhelpers.load_folder`.
+        out: Where the results go: a new folder, or that of an earlier training.
+        groups: What belongs together, as for :func:`tlhelpers.load_folder`. Defaults to none.
+        backbone: Name of the network. Defaults to the best of those whose weights are at hand.
+        minutes: Time for everything; fine-tuning is tried only where it fits in. Defaults to 10.
+        scratch: Whether to train the same network from random weights too, however long it takes.
+            Defaults to False.
+        formats: Of "litert", "onnx" and "openvino". Defaults to the first two, where what they need
+            is installed.
+        wanted_error: Share of wrong answers, above 0 and below 1, that the threshold for "unsure"
+            aims at. Defaults to 0.01.
+        seed: Seed of splits and folds. Defaults to 0.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        FileExistsError: If ``out`` holds files of somebody else's.
+        ValueError: If an argument or the folder can't be used; the message says why.
+        tlhelpers.data.downloads.DownloadError: If the network's weights can't be had.
+        tlhelpers.workflow.export.ExportError: If an exported file disagrees with the model.
+
+    Example:
+        >>> train_folder("photos", "results")  # doctest: +SKIP
+        PosixPath('results/report.html')
+    """
+    started = time.perf_counter()
+    photos, out = Path(photos).expanduser(), Path(out).expanduser()
+    if not 0 < wanted_error < 1:
+        raise ValueError(f"A wanted error rate lies between 0 and 1. Received: {wanted_error}.")
+    check_formats(list(formats or ()))
+    noted = results.claim(out, photos)
+    setup(seed, tier=None if os.environ.get("TLH_TIER") else "real", precision="float32")
+    base = load_network(backbone)
+    data = load_folder(photos, groups=groups, image_size=base.input_size, seed=seed)
+    pictures = gather(data, groups)
+    wanted = formats
+    if wanted is None:
+        wanted = tuple(name for name in DEFAULT_FORMATS if not missing_for(name))
+    settings = {
+        "backbone": base.name,
+        "weights": base.weights_digest(),
+        "minutes": minutes,
+        "scratch": scratch,
+        "formats": list(wanted),
+        "wanted_error": wanted_error,
+        "seed": seed,
+    }
+    versions = {name: installed_version(name) for name in PACKAGES}
+    key = _key(pictures, settings, versions)
+    report = out / "report.html"
+    if results.is_whole(out, noted, key):
+        print(f"Nothing has changed since {report} was written.")
+        return report
+    for name in results.begin(out, noted):
+        print(f"A file that was edited since it was written is kept as {out / name}.")
+
+    def says(what: str) -> None:
+        """Print what was done, and when."""
+        print(f"{time.perf_counter() - started:6.1f} s  {what}", flush=True)
+
+    faults, thumbs = find_faults(data, pictures)
+    says(f"looked at {len(pictures):,} images")
+    read = stage_reader(base, base.stages[-STAGES_TRIED:])
+    features = read(pictures)
+    says("features extracted")
+    frozen = learn(base, read, features, pictures, wanted_error, seed)
+    says(f"stage {frozen.choice.stage} chosen by cross-validation")
+    left = 60 * minutes - (time.perf_counter() - started)
+    tuning, learned = fine_tune(frozen, pictures, wanted_error, left, seed)
+    if tuning["tried"]:
+        says(f"fine-tuned, and {'kept' if tuning['kept'] else 'not kept'}")
+    card: dict[str, Any] = {
+        "made_by": "tlhelpers train",
+        "key": key,
+        "folder": printable(photos.resolve().name),
+        "classes": list(data.class_names),
+        "settings": settings,
+        "versions": versions,
+        "machine": {
+            "device": describe_device()[0],
+            "cores": usable_cores(),
+            "system": platform.platform(),
+        },
+        "network": _about_network(learned, base),
+        "choice": asdict(frozen.choice),
+        "fine_tuning": tuning,
+        "data": _about_data(pictures, faults),
+        "score": evidence.score_images(learned, frozen, pictures),
+        "floors": evidence.floors(pictures, thumbs, seed),
+        "scratch": evidence.scratch(base, pictures, seed) if scratch else None,
+        "calibration": evidence.calibration(learned, pictures, wanted_error),
+        "labels": evidence.label_check(features, pictures, frozen.choice, seed),
+        "mistakes": evidence.mistakes(learned, pictures),
+        "learning_curve": evidence.learning_curve(frozen, pictures, seed),
+        "naive_split": evidence.naive_split(features, pictures, frozen.choice, seed),
+    }
+    says("scores, labels, learning curve and copies judged")
+    card["alterations"] = evidence.alterations(learned, pictures, seed)
+    familiar, card["strangers"] = evidence.strange_pictures(learned, pictures, seed)
+    says("altered and strange pictures tried")
+    names = _save(out, learned, pictures, familiar)
+    proofs = _export(out, learned, pictures, wanted)
+    says(f"exported, and proven on {len(pictures.judged):,} images")
+    card["exports"] = [asdict(proof) for proof in proofs]
+    left_out = [name for name in DEFAULT_FORMATS if formats is None and name not in wanted]
+    card["not_exported"] = {name: missing_for(name) for name in left_out}
+    card["seconds"] = round(time.perf_counter() - started, 1)
+    card["peak_memory_gib"] = round(peak_memory_gibibytes(), 2)
+    plain = as_plain(card)
+    tables = {
+        "audit.csv": as_csv(faults),
+        "labels_to_check.csv": _labels_csv(plain["labels"]["rows"]),
+        "card.json": json.dumps(plain, indent=1, ensure_ascii=False),
+    }
+    for name, text in tables.items():
+        write_atomically(out / name, text)
+    write_report(report, plain, pictures)
+    names += [*tables, report.name]
+    for proof in proofs:
+        names += [proof.file, f"use_{proof.format}.py"]
+        names += ["model.bin"] if proof.format == "openvino" else []
+    results.finish(out, key, [name for name in dict.fromkeys(names) if (out / name).exists()])
+    print(f"{headline(plain)}\nThe report is {report}.")
+    return report
+
+
+def _labels_csv(rows: list[dict[str, Any]]) -> str:
+    """Write the images whose label to check as a table."""
+    text = io.StringIO()
+    columns = ["file", "given", "suggested", "probability_of_given"]
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {**row, "probability_of_given": f"{row['probability_of_given']:.4f}"} for row in rows
+    )
+    return text.getvalue()
+
+
+def _save(out: Path, learned: Learned, pictures: Pictures, familiar: Familiar) -> list[str]:
+    """Save the model with its card, and what it knows."""
+    import keras
+
+    pooled = pooled_features(learned.base)
+    model = keras.Model(pooled.input, learned.head.as_layer()(pooled.outputs[0]), name="classifier")
+    run = Run("classifier", model, pictures.data, {}, 0.0, learned.config, learned.base)
+    path = out / EXPORTED["keras"]
+    beside = card_path(path)
+    known = out / "model.familiar.npz"
+    digest = familiar.save(known)
+    run.save(path, threshold=learned.threshold)
+    card = json.loads(beside.read_text("utf-8"))
+    card["familiar"] = {"file": known.name, "sha256": digest}
+    write_atomically(beside, json.dumps(card, indent=1))
+    return [path.name, beside.name, known.name]
+
+
+def _export(
+    out: Path, learned: Learned, pictures: Pictures, formats: tuple[str, ...]
+) -> list[Proof]:
+    """Export, and run each file on every judged image."""
+    import keras
+
+    model = keras.models.load_model(out / EXPORTED["keras"], compile=False)
+    rows = pictures.judged
+    expected = learned.head.probabilities(learned.features[learned.choice.stage][rows])
+    return [
+        export(
+            model,
+            name,
+            out,
+            pictures.data.class_names,
+            pictures,
+            expected,
+            rows,
+            pictures.data.train.fit,
+        )
+        for name in ("keras", *formats)
+    ]
+
+
+def _about_network(learned: Learned, base: Backbone) -> dict[str, Any]:
+    """Say which network it is, and under which licence its weights are."""
+    file = FILES.get(base.weights)
+    return {
+        "name": base.name,
+        "file": base.weights,
+        "sha256": base.weights_digest(),
+        "source": base.source,
+        "paper": base.paper,
+        "licence": file.licence if file else "MIT (this project)",
+        "input_size": base.input_size,
+        "stage": learned.choice.stage,
+        "parameters": int(learned.base.model.count_params() + learned.head.kernel.size),
+    }
+
+
+def _about_data(pictures: Pictures, faults: list[Fault]) -> dict[str, Any]:
+    """Say what the folder holds."""
+    audit = pictures.data.audit
+    return {
+        "n": len(pictures),
+        "digest": pictures.data.source.digest,
+        "counts": dict(audit.counts) if audit else {},
+        "split_folders": {k: list(v) for k, v in audit.split_folders.items()} if audit else {},
+        "groups": audit.groups if audit else 0,
+        "notes": list(audit.notes) if audit else [],
+        "summary": summarise(faults),
+        "faults": [asdict(fault) for fault in faults],
+    }
+
+
+def _key(pictures: Pictures, settings: dict[str, Any], versions: dict[str, Any]) -> str:
+    """Digest all that decides the results."""
+    total = hashlib.sha256(json.dumps([settings, versions, pictures.names]).encode())
+    for digest in pictures.digests():
+        total.update(digest)
+    for array in (pictures.labels, pictures.groups, pictures.split_of):
+        total.update(np.asarray(array, np.int64).tobytes())
+    return total.hexdigest()
