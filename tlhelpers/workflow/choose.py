@@ -103,7 +103,7 @@ def fit_head(
 
     Example:
         >>> x = np.r_[np.zeros((9, 2)), np.ones((3, 2))]
-        >>> fit_head(x, np.repeat([0, 1], [9, 3]), 1.0).probabilities(x).argmax(axis=1).sum()
+        >>> int(fit_head(x, np.repeat([0, 1], [9, 3]), 1.0).probabilities(x).argmax(axis=1).sum())
         3
     """
     from sklearn.linear_model import LogisticRegression
