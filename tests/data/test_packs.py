@@ -85,6 +85,46 @@ def test_features_come_in_the_order_asked_for(tmp_path):
         pack.features(pack.networks[0], "last", [digests[1]])
 
 
+def test_features_of_other_images_are_refused(tmp_path):
+    make_pack(tmp_path / "toys", numbers())
+    with np.load(tmp_path / "toys" / "net.npz") as stored:
+        arrays = dict(stored)
+    arrays["last/codes"] = np.repeat(arrays["last/codes"], 2, axis=1)
+    np.savez(tmp_path / "toys" / "net.npz", **arrays)
+    about = json.loads((tmp_path / "toys" / "about.json").read_text())
+    digest = hashlib.sha256((tmp_path / "toys" / "net.npz").read_bytes()).hexdigest()
+    about["files"]["net.npz"] = digest
+    (tmp_path / "toys" / "about.json").write_text(json.dumps(about))
+    pack = Pack(tmp_path / "toys")
+    with pytest.raises(ValueError, match=r"net\.npz, which is damaged.*of 40 images at last"):
+        pack.features(pack.networks[0], "last", pack.digests()[:1])
+
+
+def test_shipped_features_tell_classes_apart():
+    """Every network's best stage is well above chance on test images: rows belong to their labels."""
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.preprocessing import StandardScaler
+
+    for pack in packs.packs():
+        classes = len(pack.about["class_names"])
+        for network in pack.networks:
+            if network.weights == "random" or (network.backbone, pack.name) == (
+                "pixels",
+                "cats_dogs",
+            ):
+                continue  # near chance, and rightly so
+            scores = []
+            for stage in network.stages[-2:]:
+                rows, features = packs._read(
+                    pack.folder / network.file, pack._files[network.file], stage
+                )
+                test, labels = pack.is_test[rows], pack.labels[rows]
+                x = StandardScaler().fit_transform(features.numbers())
+                head = RidgeClassifier(alpha=1000).fit(x[~test], labels[~test])
+                scores.append(head.score(x[test], labels[test]))
+            assert max(scores) > 1 / classes + 0.1, (pack.name, network.file, scores)
+
+
 @pytest.mark.parametrize(
     ("name", "sizes"), [("cats_dogs", (1600, 400, 1000)), ("cifar10", (2400, 600, 1000))]
 )

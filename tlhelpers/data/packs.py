@@ -366,6 +366,8 @@ def _read(path: Path, digest: str, stage: str) -> tuple[np.ndarray, Quantised]:
     with _arrays(path, digest) as stored:
         parts = (stored[f"{stage}/{part}"] for part in ("codes", "scale", "offset"))
         codes, scale, offset = parts
+        if codes.shape[1] != len(stored["rows"]):
+            raise ValueError(f"features of {codes.shape[1]:,} images at {stage}, not of its own")
         return stored["rows"], Quantised(np.ascontiguousarray(codes.T), scale, offset)
 
 
