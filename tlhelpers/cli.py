@@ -377,7 +377,7 @@ def _network_settings(options: argparse.Namespace, chapter: Path) -> dict[str, s
     settings = {name: value for name, value in given.items() if value is not None}
     if not settings or not chapter.is_file():
         return {}
-    own = re.search(r"TLH_BACKBONE\W+(\w+)", chapter.read_text(encoding="utf-8"))
+    own = re.search(r"TLH_BACKBONE\W+(\w+)", chapter.read_text("utf-8", "replace"))
     if own is None:
         raise ValueError(
             f"--backbone and --cut are for chapters with a network to choose. Received: "

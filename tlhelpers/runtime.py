@@ -268,6 +268,8 @@ def replacing(path: str | os.PathLike[str], size: int | None = None) -> Iterator
     check_room(path.name, path.parent, size or 0)
     with plain_disk_errors(path.name, path.parent, size):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         try:
             yield part
             with part.open("r+b") as file:
@@ -367,16 +369,17 @@ def _no_room(what: str, folder: Path, size: int | None, reason: str = "too littl
     amount = "" if size is None else f" ({size / 1e6:,.1f} MB)"
     return OSError(
         f"{what}{amount} could not be written to {folder}: {reason}, with "
-        f"{_free_bytes(folder) / 1e6:,.1f} MB free there. "
-        f"Make room, or choose another disk. {_elsewhere(folder)}"
+        f"{_free_bytes(folder) / 1e6:,.1f} MB free there. {_elsewhere(folder)}"
     )
 
 
 def _elsewhere(folder: Path) -> str:
-    """Say how the folder is chosen, where that is by a variable."""
+    """Say what to do, and how the folder is chosen where that is by a variable."""
     if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(cache_place())):
-        return "TLH_CACHE names the folder for such files: set it to one of your own."
-    return "Choose a folder that you can write to."
+        return (
+            "TLH_CACHE names the folder for such files: set it to one with room that is your own."
+        )
+    return "Choose a folder with room that you can write to."
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ def key(number):
     return int(number).to_bytes(4, "big")
 
 
-def division(numbers, labels, pairs=NONE, shares=SHARES, seed=0):
+def division(numbers, labels, pairs=NONE, shares=SHARES, seed=0, groups=None):
     keys = [key(number) for number in numbers]
     return divide(
         np.array(labels),
@@ -24,6 +24,7 @@ def division(numbers, labels, pairs=NONE, shares=SHARES, seed=0):
         np.full(len(keys), ""),
         shares,
         seed,
+        groups,
     )
 
 
@@ -76,6 +77,24 @@ def test_no_test_picture_is_ever_trained_on(old, new, chance, seed):
         assert not [n for n in before if was[n] == "test" and now[n] == "train"]
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(old=pictures, new=pictures, dense=st.integers(1, 8), size=st.integers(2, 9))
+def test_nor_where_groups_come_with_the_pictures(old, new, dense, size):
+    grown = {**old, **new}
+
+    def groups(numbers):
+        return [f"g{n // size}" if n // size % dense == 0 else None for n in numbers]
+
+    before, after = list(old), list(grown)
+    first = division(before, list(old.values()), groups=groups(before))
+    second = division(after, list(grown.values()), groups=groups(after))
+    was, now = split_of(first, before), split_of(second, after)
+    left = [n for n in before if was[n] == "test" and now[n] == "train"]
+    assert not (left and first.settled and second.settled)
+    for found in (first, second):
+        assert sum(map(len, found.rows.values())) == len(split_of(found, range(401)))
+
+
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 1000), extra=st.integers(1, 300))
 def test_growth_of_folders_of_usual_size(seed, extra):
@@ -101,6 +120,28 @@ def test_order_names_and_labels_do_not_matter():
     assert split_of(division(shuffled, shuffled % 2), shuffled) == was
     relabelled = split_of(division(numbers, (numbers + (numbers % 17 == 0)) % 2), numbers)
     assert not [n for n in numbers if was[n] == "test" and relabelled[n] == "train"]
+
+
+def test_pictures_that_get_a_group_later_stay_in_test():
+    """As far as the groups are few; else how many don't is given, more or less."""
+    numbers, labels, kept = range(240), np.arange(240) % 2, 0
+    for seed in range(20):
+        first = division(numbers, labels, seed=seed)
+        was = split_of(first, numbers)
+        for named, size in ((40, 4), (240, 8)):
+            groups = [f"g{n // size}" if n < named else None for n in numbers]
+            second = division(numbers, labels, seed=seed, groups=groups)
+            now = split_of(second, numbers)
+            if not (first.settled and second.settled):
+                continue
+            left = [n for n in numbers if was[n] == "test" and now[n] == "train"]
+            if named == 40:
+                kept += 1
+                assert left == []
+            else:
+                assert len(left) > 0
+                assert second.missed >= len(left) / 2
+    assert kept > 10
 
 
 def test_a_larger_share_only_adds():

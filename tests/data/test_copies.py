@@ -39,7 +39,10 @@ CHANGES = {
     "smaller": lambda image, rng: image.resize((image.width // 2, image.height // 2)),
     "larger": lambda image, rng: image.resize((2 * image.width, 2 * image.height)),
     "quality 60": lambda image, rng: encoded(image, 60),
-    "mirrored": lambda image, rng: encoded(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)),
+    **{
+        turn.name.lower(): lambda image, rng, turn=turn: encoded(image.transpose(turn))
+        for turn in Image.Transpose
+    },
     "cropped": lambda image, rng: encoded(cropped(image, rng)),
 }
 

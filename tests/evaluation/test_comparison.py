@@ -69,6 +69,14 @@ def test_one_run_is_no_comparison():
         compare([made_up("scratch", 1)])
 
 
+@pytest.mark.parametrize("other", [None, 0.9, "frozen"])
+def test_what_is_no_run(other):
+    with pytest.raises(TypeError, match=f"takes runs.*Received: {type(other).__name__}"):
+        compare([made_up("scratch", 1), other])
+    with pytest.raises(TypeError, match="takes runs"):
+        compare([other, other])
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -189,6 +189,9 @@ class TestStudy:
             (["--seeds", "0"], "at least 1", 2),
             (["--seeds", "-1"], "at least 1", 2),
             (["--labels", "1"], "at least 2", 2),
+            (["--labels", "100000000"], "at most 625 labelled images a class", 1),
+            (["--targets", "mnist", "--labels", "5", "5422"], "at most 5,421 labelled", 1),
+            (["--targets", "relatedness", "--labels", "626"], "Received: 626 labels", 1),
             (["--methods", "best"], "Received: best", 1),
             (["--targets", "cats"], "Received: cats", 1),
             (["--targets", "relatedness", "--methods", "best"], "Received: best", 1),
@@ -256,6 +259,21 @@ class TestRun:
         before = files(".")
         refused(capsys, ["run", "05", *options], words, status=status)
         assert files(".") == before  # and so no cell ran
+
+    @pytest.mark.parametrize(
+        "content",
+        ["", "not JSON", "{}", "[1]", "5", '{"nbformat": 9}', b"\xff\xfe", b"\x89PNG"]
+        + [
+            json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells})
+            for cells in (5, {}, [5], [{"cell_type": "code"}], [{"cell_type": "x", "source": ""}])
+        ],
+        ids=repr,
+    )
+    def test_a_file_that_is_no_notebook(self, content, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        Path("a.ipynb").write_bytes(content if isinstance(content, bytes) else content.encode())
+        refused(capsys, ["run", "a.ipynb"], "a.ipynb must be a Jupyter notebook")
+        assert set(files(".")) == {"a.ipynb"}
 
     def test_its_own_result_is_replaced_until_somebody_edits_it(self, chapter, capsys):
         for _ in range(2):

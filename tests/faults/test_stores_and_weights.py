@@ -112,6 +112,25 @@ class TestDamagedRows:
             (folder / name).unlink()
             np.testing.assert_array_equal(extract_features(base, split), expected)
 
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes")
+    @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+    @pytest.mark.parametrize("name", ["rows.bin", "index.bin", "about.json"])
+    def test_what_is_no_regular_file_is_not_waited_for(self, base, filed, kind, name):
+        folder, split, expected = filed
+        file = folder / name
+        file.unlink()
+        make = {
+            "pipe": os.mkfifo,
+            "device": lambda at: at.symlink_to("/dev/zero"),
+            "folder": os.mkdir,
+        }
+        make[kind](file)
+        with pytest.raises(OSError, match=rf"regular files\. Received: .*{name}"):
+            extract_features(base, split)
+        assert main(["doctor", "--deep"]) in (0, 1)
+        file.rmdir() if kind == "folder" else file.unlink()
+        np.testing.assert_array_equal(extract_features(base, split), expected)
+
     def test_every_row_is_checked_however_it_is_read(self, base, filed):
         folder, split, expected = filed
         rows = bytearray((folder / "rows.bin").read_bytes())

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
+from sklearn.utils.class_weight import compute_sample_weight
 
 from tlhelpers.transfer import heads
 from tlhelpers.transfer.heads import fit_linear_head
@@ -18,11 +19,11 @@ def clouds(n, classes, distance=1.5, d=6, seed=0, scale=1.0, offset=0.0):
     return scale * (centres[labels] + rng.normal(size=(n, d))) + offset, labels
 
 
-def scikit(x, y, inverse_penalty):
+def scikit(x, y, inverse_penalty, class_weight=None):
     """What the docstring promises, with scikit-learn alone: centred, unit scale, L2."""
     centre = x.mean(axis=0)
     scale = np.linalg.norm(x - centre) / np.sqrt(len(x))
-    model = LogisticRegression(C=100 * inverse_penalty, max_iter=2000)
+    model = LogisticRegression(C=100 * inverse_penalty, max_iter=2000, class_weight=class_weight)
     model.fit((x - centre) / scale, y)
     return lambda z: model.predict_proba((z - centre) / scale)
 
@@ -38,6 +39,37 @@ def test_agrees_with_scikit_learn(classes, scale, offset):
     np.testing.assert_allclose(head.probabilities(new), expected, atol=1e-4 if offset else 1e-5)
     np.testing.assert_allclose(head.probabilities(new).sum(axis=1), 1, atol=1e-6)
     assert head.kernel.dtype == head.bias.dtype == np.float32
+
+
+@pytest.mark.parametrize("held_out", [200, 0])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_balanced_classes_agree_with_scikit_learn(held_out, classes):
+    x, y = clouds(600, classes, distance=0.4)
+    kept = (y > 0) | (np.arange(600) % 20 == 0)
+    x, y = x[kept], y[kept]
+    new, new_y = clouds(200, classes, distance=0.4, seed=1)
+    given = (x, y, new[:held_out], new_y[:held_out])
+    head = fit_linear_head(*given, num_classes=classes, class_weight="balanced")
+    expected = scikit(x, y, head.inverse_penalty, class_weight="balanced")(new)
+    np.testing.assert_allclose(head.probabilities(new), expected, atol=1e-4)
+    assert head.class_weight == "balanced"
+    plain = fit_linear_head(*given, num_classes=classes)
+    assert plain.class_weight is None
+    rare = new_y == 0
+    found = [(one.probabilities(new).argmax(axis=1)[rare] == 0).mean() for one in (plain, head)]
+    assert found[0] < 0.2 < 0.4 < found[1]
+
+
+def test_the_penalty_of_balanced_classes_is_chosen_by_their_loss():
+    x, y = clouds(300, 2, distance=0.4)
+    new, new_y = clouds(300, 2, distance=0.4, seed=1)
+    kept = (y > 0) | (np.arange(300) % 10 == 0)
+    x, y, new, new_y = x[kept], y[kept], new[kept], new_y[kept]
+    head = fit_linear_head(x, y, new, new_y, num_classes=2, class_weight="balanced")
+    for c, loss in head.losses.items():
+        right = scikit(x, y, c, class_weight="balanced")(new)[np.arange(len(new)), new_y]
+        weights = compute_sample_weight("balanced", new_y)
+        assert loss == pytest.approx(np.average(-np.log(right), weights=weights), rel=1e-2)
 
 
 def test_the_layer_computes_the_same():

@@ -1,6 +1,8 @@
 """Recipes: pure functions of sizes, with the thresholds and the directions they promise."""
 
+import numpy as np
 import pytest
+from sklearn.utils.class_weight import compute_class_weight
 
 from tlhelpers.transfer import recipes
 
@@ -69,6 +71,24 @@ def test_scratch_is_given_more_than_tuning():
 def test_a_recipe_as_a_dictionary():
     recipe = recipes.Training(3, 16, 1e-3)
     assert recipes.Training(**recipe.to_dict()) == recipe
+
+
+@pytest.mark.parametrize("counts", [[285, 15], [3, 400, 20], [7, 7]])
+def test_balanced_classes_are_scikit_learns(counts):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    expected = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
+    assert list(recipes.class_weights(counts, "balanced").values()) == pytest.approx(expected)
+    uneven = max(counts) > 1.5 * min(counts)
+    assert (recipes.class_weights(counts, "auto") is not None) == uneven
+    assert recipes.class_weights(counts, None) is None
+
+
+def test_class_weights_of_odd_counts():
+    assert recipes.class_weights([150, 100], "auto") is None
+    assert recipes.class_weights([4, 0], "balanced") == {0: 1.0, 1: 4.0}
+    assert recipes.class_weights([0, 0], "balanced") is None
+    with pytest.raises(ValueError, match="Received: 'even'"):
+        recipes.class_weights([1, 2], "even")
 
 
 def test_grids_keep_features_few():

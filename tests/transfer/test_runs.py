@@ -84,6 +84,13 @@ def test_a_failed_save_leaves_the_old_file(run, tmp_path, monkeypatch):
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
+def test_a_folder_in_the_way_leaves_nothing(run, tmp_path):
+    (tmp_path / "cats.keras").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"cats.keras could not be written to .*folder"):
+        run.save(tmp_path / "cats.keras")
+    assert [path.name for path in tmp_path.rglob("*")] == ["cats.keras"]
+
+
 @pytest.mark.parametrize("name", ["cats.h5", "cats", "cats.keras.zip"])
 def test_other_endings_are_refused(run, tmp_path, name):
     with pytest.raises(ValueError, match=r"must end in \.keras\. Received: 'cats"):

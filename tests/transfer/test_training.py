@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from sklearn.utils.class_weight import compute_sample_weight
 
 from tlhelpers.transfer.recipes import Training
 from tlhelpers.transfer.training import Batches, LayerwiseAdamW, train, warm_up_then_cosine
@@ -251,6 +252,18 @@ class TestTrain:
         batches = Batches(lambda rows, epoch: self.x[rows], self.y, 8, seed=0)
         train(model, batches, None, Training(2, 8, 1e-3))
         assert len(traced) == 1
+
+    @pytest.mark.parametrize("choice", ["balanced", None])
+    def test_classes_count_as_scikit_learn_weights_them(self, choice):
+        x, y = self.x[:16], np.array([0] * 12 + [1] * 4)
+        self.batches = Batches(lambda rows, epoch: x[rows], y, 16, seed=0)
+        probabilities = np.asarray(self.model(x))
+        still = {"epochs": 1, "learning_rate": 0.0, "patience": 3, "class_weight": choice}
+        history = self.train((x[6:], y[6:]), **still)
+        weights = compute_sample_weight(choice, y) if choice else np.ones(16)
+        losses = -np.log(probabilities[np.arange(16), y]) * weights
+        assert history["loss"] == [pytest.approx(losses.mean(), rel=1e-4)]
+        assert history["val_loss"] == [pytest.approx(losses[6:].mean(), rel=1e-4)]
 
     def test_factors_reach_the_variables(self):
         before = [weight.copy() for weight in self.model.get_weights()]

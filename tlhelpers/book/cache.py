@@ -14,7 +14,8 @@ from tlhelpers.transfer.store import FeatureStore
 
 def stores() -> list[Path]:
     """Return the folder of each feature store in the cache, of whatever version."""
-    return sorted(about.parent for about in cache_place().glob("features/*/about.json"))
+    found = cache_place().glob("features/*/about.json")
+    return sorted(about.parent for about in found if about.is_file())
 
 
 def verify(folder: Path) -> tuple[int, int] | None:

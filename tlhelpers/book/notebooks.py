@@ -104,7 +104,8 @@ def execute(
 
     Raises:
         ChapterError: When a cell raises or runs past ``timeout``, or the kernel dies.
-        ValueError: When ``out`` is the notebook itself, or another one with cells of its own.
+        ValueError: When it is no notebook, or ``out`` is the notebook itself, or another one with
+            cells of its own.
         PermissionError: When the folder of ``out`` can't be written to.
         ModuleNotFoundError: When nbclient or ipykernel is not installed.
 
@@ -114,17 +115,14 @@ def execute(
         '05.ipynb'
     """
     notebook, out = Path(notebook), Path(out)
-    jupyter_client, nbclient, nbformat = _notebook_tools()
+    jupyter_client, nbclient = _notebook_tools()
     if not notebook.is_file():
         raise FileNotFoundError(f"There is no notebook at {notebook}.")
     if _same(out, notebook):
         raise ValueError(f"out must differ from the notebook it is made from. Received: {out}.")
 
-    document = nbformat.read(notebook, as_version=4)
+    document = _read(notebook)
     _check_out(out, document)
-    for cell in document.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
     code_cells = [index for index, cell in enumerate(document.cells) if cell.cell_type == "code"]
     watch = _Watch()
     manager = jupyter_client.AsyncKernelManager(kernel_name="python3")
@@ -210,20 +208,40 @@ def _resident_mb(pid: int) -> float:
     return float(psutil.Process(pid).memory_info().rss) / 2**20
 
 
-def _notebook_tools() -> tuple[Any, Any, Any]:
+def _notebook_tools() -> tuple[Any, Any]:
     """Import what executes notebooks, or say how to install it."""
     try:
         import ipykernel  # noqa: F401  (the kernel itself)
         import jupyter_client
         import nbclient
-        import nbformat
+        import nbformat  # noqa: F401
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"Executing a chapter needs the package {error.name!r}, which is not installed. "
             'Install what the book needs with: pip install "tlhelpers[book]"',
             name=error.name,
         ) from error
-    return jupyter_client, nbclient, nbformat
+    return jupyter_client, nbclient
+
+
+def _read(path: Path) -> Any:
+    """Read a notebook without what its cells gave before, or say that a file is none."""
+    import nbformat
+
+    try:
+        document = nbformat.reads(
+            path.read_text("utf-8"), as_version=4, capture_validation_error={}
+        )
+        for cell in document.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        nbformat.validate(document)
+    except Exception as error:  # the reader's and the validator's are of many kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"{path} must be a Jupyter notebook of version 4. Received: something else ({reason[:120]})."
+        ) from None
+    return document
 
 
 RESULT = "executed"

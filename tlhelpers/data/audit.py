@@ -21,9 +21,10 @@ class FolderAudit:
         seed: The seed it was carved with.
         skipped: Files left out, each with the reason.
         copies: Groups of files in which the same picture is stored.
-        near_copies: Groups of files that look the same but are not: other sizes, crops, mirrored.
+        near_copies: Groups of files that look the same but are not: other sizes, crops, turned.
         several_classes: Those of both that lie in several classes.
         groups: Number of groups that ``groups`` named.
+        tiny: Pictures of less than 32 pixels, too small to look for near-copies of.
         fit: How pictures become square.
         cut: Share of the pixels that cropping cuts off, on average.
         most_cut: The file it cuts most of, and the share; None where nothing is cut.
@@ -43,6 +44,7 @@ class FolderAudit:
     near_copies: tuple[tuple[Path, ...], ...]
     several_classes: tuple[tuple[Path, ...], ...]
     groups: int
+    tiny: int
     fit: str
     cut: float
     most_cut: tuple[Path, float] | None
@@ -69,6 +71,11 @@ class FolderAudit:
         if self.groups:
             lines.append(f"kept together: {count(self.groups, 'group')} of groups=")
         lines += self.what_is_wrong()
+        if self.tiny:
+            lines.append(
+                f"{count(self.tiny, 'picture')} of less than 32 pixels: of those, only copies with "
+                "the same pixels are found"
+            )
         if self.most_cut:
             path, share = self.most_cut
             lines.append(

@@ -27,6 +27,8 @@ class Division:
         too_small: Classes (labels) for which test or train had to take what belongs elsewhere.
         by_any: Whether a group is in test if any of its keys is.
         crowded: Rows that look too much alike to be taken as near-copies: they may be torn apart.
+        torn: Whether some rows have no group while groups are placed by their names.
+        missed: Rows of train that would be in test by their content alone.
     """
 
     rows: dict[str, np.ndarray]
@@ -35,11 +37,13 @@ class Division:
     too_small: frozenset[int]
     by_any: bool
     crowded: int
+    torn: bool
+    missed: int
 
     @property
     def settled(self) -> bool:
         """Whether no picture of the test split can be in train once the folder has grown."""
-        return self.by_any and not self.too_small and not self.crowded
+        return self.by_any and not (self.too_small or self.crowded or self.torn)
 
 
 def divide(
@@ -49,6 +53,7 @@ def divide(
     given: np.ndarray,
     shares: Mapping[str, float],
     seed: int,
+    groups: Sequence[str | None] | None = None,
 ) -> Division:
     """Divide pictures in three by what they show; those of a group stay on one side.
 
@@ -60,7 +65,13 @@ def divide(
     get more from below 0.4, and then validation from above, which train never gets back: **what was
     once in test is never in train**. It may be in validation later.
 
-    That can't be kept in three cases, which ``settled`` tells. A class for which the draw is bad
+    Groups that are named keep that, too, also when pictures get one later, as long as those and
+    near-copies are a fifth of all at most. Else test would get nearly all of them, and groups are
+    placed by their names instead: they stay where they are whatever joins them, but where some
+    pictures have no group it may have been otherwise before.
+
+    That can't be kept in four cases, which ``settled`` tells; ``missed`` counts the pictures that
+    may have been in test before. That one is the first. A class for which the draw is bad
     (test has half more than its share, or train is off by a third, as in small classes) is divided
     in the order of the places, exactly by the shares. Where more than a fifth of the pictures are
     near-copies, all are, and a group has the place of one of its keys: else test would get nearly
@@ -68,11 +79,12 @@ def divide(
 
     Args:
         labels: ``int [n]``, 0 or more.
-        keys: What each picture is known by: its content, or the name of the group it belongs to.
+        keys: What each picture is known by: a digest of its content.
         pairs: ``int [m, 2]``: rows of near-copies, which belong together as well.
         given: ``str [n]``: the split that a row lies in already, or "" for one to be placed.
         shares: Shares of the rows to place, by "test" and "validation", those of them to be carved.
         seed: Which draw.
+        groups: Name of the group that each picture belongs to, or None. Defaults to none.
 
     Returns:
         The division.
@@ -85,18 +97,28 @@ def divide(
         >>> len(found.rows["test"]) >= 20
         True
     """
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    key_of = np.array([numbers[key] for key in keys], np.int64)
-    group_of, crowded = _group(key_of, pairs, labels)
+    named = [
+        key if name is None else f"group {name}".encode(errors="replace")
+        for key, name in zip(keys, groups or [None] * len(keys), strict=True)
+    ]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(named))}
+    key_of = np.array([numbers[key] for key in named], np.int64)
+    first: dict[bytes, int] = {}  # of each content, so that its groups are linked
+    same = np.array([(first.setdefault(key, row), row) for row, key in enumerate(keys)])
+    group_of, crowded = _group(key_of, np.concatenate([pairs, same]), labels)
     split_of, left_out = _agree(given, group_of)
     free = np.flatnonzero(split_of == "").tolist()
     classes_of: dict[int, Counter[int]] = defaultdict(Counter)
-    keys_of: dict[int, set[bytes]] = defaultdict(set)
     for row in free:
         classes_of[group_of[row]][int(labels[row])] += 1
-        keys_of[group_of[row]].add(keys[row])
-    near = sum(classes_of[group].total() for group in keys_of if len(keys_of[group]) > 1)
-    by_any = near <= MANY * len(free)
+    for known_by in (keys, named):
+        keys_of: dict[int, set[bytes]] = defaultdict(set)
+        for row in free:
+            keys_of[group_of[row]].add(known_by[row])
+        near = sum(classes_of[group].total() for group in keys_of if len(keys_of[group]) > 1)
+        by_any = near <= MANY * len(free)
+        if by_any:
+            break
     places = {
         # Another hash picks the key that speaks for all.
         group: min(_place(key, seed) for key in some)
@@ -108,7 +130,13 @@ def divide(
     split_of[free] = [side[group_of[row]] for row in free]
     rows = {name: np.flatnonzero(split_of == name) for name in reversed(SPLITS)}
     kept = pairs[~crowded[pairs[:, 0]]]
-    return Division(rows, left_out, kept, frozenset(too_small), by_any, int(crowded.sum()))
+    torn = known_by is named and 0 < sum(name is None for name in groups or ()) < len(keys)
+    missed = sum(
+        split_of[row] == "train" and _place(keys[row], seed) < shares.get("test", 0) for row in free
+    )
+    return Division(
+        rows, left_out, kept, frozenset(too_small), by_any, int(crowded.sum()), torn, missed
+    )
 
 
 def _place(key: bytes, seed: object) -> float:

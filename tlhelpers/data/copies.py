@@ -1,4 +1,4 @@
-"""Near-copies: the same picture in another size, format or quality, mirrored or slightly cropped.
+"""Near-copies: the same picture in another size, format or quality, turned or slightly cropped.
 
 Thumbnails are compared twice. Their 8 × 8 grey means, as unit vectors, are multiplied with all
 others, which finds what looks alike from afar. What does is then laid over each other, as a crop
@@ -24,6 +24,9 @@ NEIGHBOURS = 10
 
 SMALLEST = 32
 """Shorter side (pixels) below which pictures have no details to tell them apart by."""
+
+TURNS = tuple((quarters, mirrored) for mirrored in (False, True) for quarters in range(4))
+"""The eight ways to lay a picture on a table: turned by quarters, with its face up or down."""
 
 _BLOCK, _PAIRS = 512, 64  # pictures and pairs of them compared at once, as suits the memory
 _REACH = 1.25  # how far a crop may move a pixel of a thumbnail
@@ -57,20 +60,23 @@ def near_copies(
     if not len(usable):
         return np.empty((0, 2), np.int64), False
     thumbs, aspect = thumbs[usable], np.log(widths[usable] / heights[usable])
-    plain, mirrored = _directions(thumbs), _directions(thumbs[:, :, ::-1])
+    plain = _directions(thumbs)
+    grids = plain.reshape(-1, 8, 8)
+    turned = [_turn(grids, turn).reshape(plain.shape) for turn in TURNS]
     pairs, crowded = [np.empty((0, 2), np.int64)], False
     for start in range(0, len(usable), _BLOCK):
-        for others, is_mirrored in ((plain, False), (mirrored, True)):
+        for others, turn in zip(turned, TURNS, strict=True):
             alike = plain[start : start + _BLOCK] @ others[start:].T
             first, second, some_left = _candidates(alike)
             first, second = first + start, second + start
             crowded |= some_left
-            near = np.abs(aspect[first] - aspect[second]) < ASPECT
+            upright = 1 if turn[0] % 2 == 0 else -1
+            near = np.abs(aspect[first] - upright * aspect[second]) < ASPECT
             first, second = first[near], second[near]
             for part in range(0, len(first), _PAIRS):
                 a, b = first[part : part + _PAIRS], second[part : part + _PAIRS]
-                over = thumbs[b][:, :, ::-1] if is_mirrored else thumbs[b]
-                same = _same(thumbs[a].astype(np.float32), over.astype(np.float32))
+                over = _turn(thumbs[b], turn).astype(np.float32)
+                same = _same(thumbs[a].astype(np.float32), over)
                 pairs.append(np.stack([a[same], b[same]], axis=1))
     return usable[np.unique(np.concatenate(pairs), axis=0)], crowded
 
@@ -82,6 +88,12 @@ def link(pairs: np.ndarray, total: int) -> np.ndarray:
 
     graph = coo_matrix((np.ones(len(pairs)), tuple(pairs.T)), (total, total))
     return connected_components(graph, directed=False)[1]
+
+
+def _turn(thumbs: np.ndarray, turn: tuple[int, bool]) -> np.ndarray:
+    """Turn thumbnails by quarters, after mirroring them or not."""
+    quarters, mirrored = turn
+    return np.rot90(thumbs[:, :, ::-1] if mirrored else thumbs, quarters, axes=(1, 2))
 
 
 def _directions(thumbs: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from tlhelpers.data.audit import FolderAudit, count, first_few, printable
 from tlhelpers.data.augmentation import what_may_change_labels
 from tlhelpers.data.content_split import Division, divide
-from tlhelpers.data.copies import link, near_copies
+from tlhelpers.data.copies import SMALLEST, link, near_copies
 from tlhelpers.data.groups import Groups, read_groups, suggest_groups
 from tlhelpers.data.images import check_fit
 from tlhelpers.data.inspection import inspect_images
@@ -36,14 +36,14 @@ def load_folder(
     folders inside. Every format and mode that Pillow reads is fine, whatever the file is called.
     Files that can't be decoded are left out and reported. Nothing is written to the folder.
 
-    **Copies** — the same picture in other sizes, formats and qualities, mirrored or slightly
-    cropped — and the pictures of a group stay in one split. Where folders of splits tear them
+    **Copies** — the same picture in other sizes, formats and qualities, turned, mirrored or
+    slightly cropped — and the pictures of a group stay in one split. Where folders of splits tear them
     apart, they are left out of train and validation, never out of test.
 
     **Carving** goes by what pictures show: as long as ``data.audit.settled`` is True and ``seed``,
     shares and groups are the same, no picture that was once in the test split is ever trained on, however
-    the folder grows, and whatever is renamed or gets another label
-    (:func:`tlhelpers.data.content_split.divide`). Shares are therefore met roughly in small
+    the folder grows, and whatever is renamed or gets another label; nor where a few pictures get a
+    group later (:func:`tlhelpers.data.content_split.divide`). Shares are therefore met roughly in small
     folders; every split has at least one picture of each class.
 
     **Grey of more than 8 bits** is scaled by the lowest and highest value in all such files.
@@ -102,10 +102,7 @@ def load_folder(
     labels = np.array([label_of[layout.classes[row]] for row in whole])
 
     group_of = read_groups(groups, names)
-    keys = [
-        one["content"].tobytes() if group is None else f"group {group}".encode(errors="replace")
-        for one, group in zip(facts, group_of, strict=True)
-    ]
+    keys = [one.tobytes() for one in facts["content"]]
     pairs, some_left = near_copies(facts["thumb"], facts["width"], facts["height"])
     given = np.array([layout.splits[row] for row in whole])
     shares = {
@@ -115,7 +112,7 @@ def load_folder(
     }
     if shares:
         given[given == "train"] = ""
-    division = divide(labels, keys, pairs, given, shares, seed)
+    division = divide(labels, keys, pairs, given, shares, seed, group_of)
     skipped += [
         (paths[row], f"belongs together with {names[other]}")
         for row, other in division.left_out.items()
@@ -154,6 +151,7 @@ def load_folder(
         near_copies=near_copies_,
         several_classes=several_classes,
         groups=len(set(group_of) - {None}),
+        tiny=int((np.minimum(facts["width"], facts["height"]) < SMALLEST).sum()),
         fit=fit,
         cut=float(cut.mean()),
         most_cut=(paths[int(cut.argmax())], float(cut.max())) if cut.any() else None,
@@ -324,7 +322,7 @@ def _notes(
 ) -> list[str]:
     """Say what the splits can't promise, and what reading loses."""
     notes = []
-    moves = "so test pictures may be trained on once the folder has grown"
+    moves = "so pictures may go from test to train when the folder grows"
     if division.too_small and "test" in shares:
         small = first_few(class_names[label] for label in sorted(division.too_small))
         notes.append(f"too few images, or groups, to carve {small} by content alone, {moves}")
@@ -332,6 +330,13 @@ def _notes(
         notes.append(
             f"more than a fifth of the pictures are near-copies, {moves}; groups= says what belongs "
             "together for good"
+        )
+    if division.torn and "test" in shares:
+        notes.append(f"some pictures have a group and some none, {moves}")
+    if division.missed:
+        notes.append(
+            f"{count(division.missed, 'picture')} of train would be in test by content alone: those, "
+            "and a few more, may have been there when the folder was smaller or had no groups"
         )
     if division.crowded:
         notes.append(

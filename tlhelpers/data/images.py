@@ -15,6 +15,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from tlhelpers.data.jpeg import has_hole
+
 # Formats that hold photographs. PostScript and its like are left out: Pillow
 # would hand them to an outside program.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA")
@@ -236,6 +238,8 @@ def decoded(content: bytes, enough: int) -> Iterator[Image.Image]:
     limit = pixel_limit()
     try:
         image = _open(content)
+        if has_hole(content):
+            raise UnreadableImageError("damaged: part of the picture is zeros")
         width, height = image.size
         image.draft(None, (enough, enough))
         pixels = image.width * image.height

@@ -136,7 +136,7 @@ def inspect_images(paths: Sequence[Path], folder: Path) -> tuple[list[str], np.n
 
 def _place(folder: Path) -> Path | None:
     """Name the file that keeps a folder's facts, or None where there is no cache to write to."""
-    name = hashlib.sha256(f"1 {PIL.__version__} {folder.resolve()}".encode(errors="replace"))
+    name = hashlib.sha256(f"2 {PIL.__version__} {folder.resolve()}".encode(errors="replace"))
     try:
         return cache_folder() / "pictures" / name.hexdigest()[:24]
     except OSError:
@@ -146,7 +146,7 @@ def _place(folder: Path) -> Path | None:
 def _remembered(place: Path | None) -> dict[bytes, np.ndarray]:
     """Read what is known by the digest of each file; what is damaged counts as nothing."""
     try:
-        stored = b"" if place is None else place.read_bytes()
+        stored = place.read_bytes() if place and place.is_file() else b""
     except OSError:
         return {}
     if hashlib.sha256(stored[32:]).digest() != stored[:32]:

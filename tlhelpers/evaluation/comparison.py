@@ -70,6 +70,7 @@ def compare(runs: Sequence[Judged], *, split: str = "test") -> Comparison:
         Table and figure with 95 % intervals. A gain whose interval contains 0 may be chance.
 
     Raises:
+        TypeError: If one of them is no run.
         ValueError: If there are fewer than two runs, or they were scored on different images.
 
     Example:
@@ -83,6 +84,12 @@ def compare(runs: Sequence[Judged], *, split: str = "test") -> Comparison:
     runs = tuple(runs)
     if len(runs) < 2:
         raise ValueError(f"A comparison takes at least two runs. Received: {len(runs)}.")
+    for run in runs:
+        if not all(hasattr(run, name) for name in ("data", "right", "probabilities", split)):
+            raise TypeError(
+                "A comparison takes runs, such as feature_transfer gives. "
+                f"Received: {type(run).__name__}."
+            )
     first = getattr(runs[0].data, split)
     for run in runs[1:]:
         if not _same_images(first, getattr(run.data, split)):

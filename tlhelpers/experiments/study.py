@@ -57,6 +57,7 @@ class Target:
         image_size: Width and height in pixels.
         knobs: Further arguments of ``load_dataset``.
         augmentation: How training views may differ from the images.
+        most: Images of the smallest class, for training and validation; None where not known.
     """
 
     dataset: str
@@ -64,6 +65,7 @@ class Target:
     image_size: int
     knobs: Mapping[str, Any] = field(default_factory=dict)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    most: int | None = None
 
 
 def load_target(target: Target, seed: int) -> "Dataset":
@@ -92,12 +94,12 @@ def load_target(target: Target, seed: int) -> "Dataset":
 
 
 TARGETS = {
-    "pets": Target("pets", "embedded", 64, {"n": 1000}),
-    "objects": Target("objects", "embedded", 32, {"n": 4000}),
-    "cifar10": Target("cifar10", "real", 32),
+    "pets": Target("pets", "embedded", 64, {"n": 1000}, most=625),
+    "objects": Target("objects", "embedded", 32, {"n": 4000}, most=500),
+    "cifar10": Target("cifar10", "real", 32, most=5000),
     # A mirrored digit is another sign, or none.
-    "mnist": Target("digits", "real", 32, augmentation=Augmentation(flip=False)),
-    "photographs": Target("cats_dogs", "real", 64),
+    "mnist": Target("digits", "real", 32, augmentation=Augmentation(flip=False), most=5421),
+    "photographs": Target("cats_dogs", "real", 64, most=1000),
 }
 PETS = TARGETS["pets"]
 SWEEP_NAME, SWEPT = "relatedness", "pets"
@@ -152,7 +154,7 @@ def run_study(
         Each new result, run when it is asked for.
 
     Raises:
-        ValueError: If a target or a method is unknown, or there are no seeds.
+        ValueError: If a target or a method is unknown, or seeds or labels are impossible.
 
     Example:
         >>> rows = run_study("results", targets=["pets"], labels=[5], seeds=1)
@@ -165,7 +167,7 @@ def run_study(
         raise ValueError(
             f"A target is one of {', '.join(TARGETS)}. Received: {', '.join(unknown)}."
         )
-    _check(methods, labels, seeds)
+    _check(methods, labels, seeds, [TARGETS[name] for name in chosen])
     return (
         row
         for seed, name in product(range(seeds), chosen)
@@ -194,13 +196,13 @@ def run_sweep(
         Each new result, run when it is asked for.
 
     Raises:
-        ValueError: If a method is unknown, or there are no seeds.
+        ValueError: If a method is unknown, or seeds or labels are impossible.
 
     Example:
         >>> next(run_sweep("results", labels=[5], seeds=1))["relatedness"]  # doctest: +SKIP
         0.75
     """
-    _check(methods, labels, seeds)
+    _check(methods, labels, seeds, [PETS])
     path = Path(folder) / f"{SWEEP_NAME}.json"
     trials = open_record(path.with_name(f"{SWEPT}.json")).get("baseline")
     record = open_record(path)
@@ -259,7 +261,9 @@ def table(
     return rows.loc[rows["method"].isin(methods), columns].reset_index(drop=True)
 
 
-def _check(methods: Sequence[str], labels: Sequence[int], seeds: int) -> None:
+def _check(
+    methods: Sequence[str], labels: Sequence[int], seeds: int, targets: Sequence[Target]
+) -> None:
     """Raise an error where nothing, or something unknown, is to be run."""
     known = (*METHODS, MATCHED, LONGER)
     unknown = sorted(set(methods) - set(known))
@@ -270,6 +274,12 @@ def _check(methods: Sequence[str], labels: Sequence[int], seeds: int) -> None:
             "There must be at least one seed, and at least two labels a class, one of them for "
             f"validation. Received: {seeds} seeds, {', '.join(map(str, labels)) or 'no'} labels."
         )
+    for target in targets:
+        if target.most and max(labels) > target.most:
+            raise ValueError(
+                f"{target.dataset} has at most {target.most:,} labelled images a class. "
+                f"Received: {max(labels):,} labels."
+            )
 
 
 def _run_missing(

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlhelpers.transfer.recipes import INVERSE_PENALTIES, MIN_VALIDATION
+from tlhelpers.transfer.recipes import INVERSE_PENALTIES, MIN_VALIDATION, class_weights
 
 if TYPE_CHECKING:
     import keras
+
+Weights = dict[int, float] | None
+"""How much an image counts by its label, or the same for all."""
 
 MANY = 5_000
 """From this number of training images on, penalties are tried as a path, in single precision."""
@@ -26,6 +29,7 @@ class LinearHead:
         chosen_on: ``"validation"`` or ``"cross-validation"``.
         losses: Cross-entropy in nats of each ``C`` tried.
         feature_spread: Standard deviation of the training features around their channels' means.
+        class_weight: ``"balanced"`` where every class counted the same, None where every image did.
     """
 
     kernel: np.ndarray
@@ -34,6 +38,7 @@ class LinearHead:
     chosen_on: str
     losses: dict[float, float]
     feature_spread: float
+    class_weight: str | None = None
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Return softmax probabilities.
@@ -66,6 +71,7 @@ def fit_linear_head(
     validation_labels: np.ndarray,
     *,
     num_classes: int,
+    class_weight: str | None = None,
     seed: int = 0,
 ) -> LinearHead:
     """Fit a softmax layer by L2-penalised logistic regression, and choose the penalty.
@@ -83,13 +89,16 @@ def fit_linear_head(
         validation_features: ``[m, d]``.
         validation_labels: Integers ``[m]``.
         num_classes: Number of classes.
+        class_weight: How classes count, in the fit and in the choice of the penalty:
+            ``"balanced"``, ``"auto"`` or None (:func:`tlhelpers.transfer.recipes.class_weights`).
+            Defaults to None: each image counts the same.
         seed: Seed of the cross-validation's folds. Defaults to 0.
 
     Returns:
         The fitted head.
 
     Raises:
-        ValueError: If a class has no training image.
+        ValueError: If a class has no training image, or there is no such class_weight.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -105,6 +114,7 @@ def fit_linear_head(
             "Every class needs at least one training image. "
             f"Received: none of class {int(counts.argmin())}."
         )
+    weights = class_weights(counts.tolist(), class_weight)
     precision = np.float64 if len(features) < MANY else np.float32
     features = np.asarray(features, precision)
     centre = features.mean(axis=0)
@@ -113,29 +123,36 @@ def fit_linear_head(
     if len(validation_labels) >= MIN_VALIDATION:
         chosen_on = "validation"
         x_validation = (np.asarray(validation_features, precision) - centre) / scale
-        losses, fits = _fit_by_validation(x, labels, x_validation, validation_labels, num_classes)
+        losses, fits = _fit_by_validation(
+            x, labels, x_validation, validation_labels, num_classes, weights
+        )
     else:
         chosen_on = "cross-validation"
-        losses, fits = _cross_validation_losses(x, labels, num_classes, seed), {}
+        losses, fits = _cross_validation_losses(x, labels, num_classes, weights, seed), {}
     best = min(losses, key=lambda c: losses[c])
-    kernel, bias = fits.get(best) or _fit(x, labels, best, num_classes)
+    kernel, bias = fits.get(best) or _fit(x, labels, best, num_classes, weights)
     kernel = kernel / scale
     bias = bias - centre @ kernel
     spread = scale / math.sqrt(features.shape[1])
-    return LinearHead(
-        kernel.astype("float32"), bias.astype("float32"), best, chosen_on, losses, spread
-    )
+    kernel, bias = kernel.astype("float32"), bias.astype("float32")
+    balanced = "balanced" if weights else None
+    return LinearHead(kernel, bias, best, chosen_on, losses, spread, balanced)
 
 
 def _fit(
-    x: np.ndarray, labels: np.ndarray, penalty: float, num_classes: int, model: Any = None
+    x: np.ndarray,
+    labels: np.ndarray,
+    penalty: float,
+    num_classes: int,
+    weights: Weights,
+    model: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit a logistic regression, new or given; return its kernel [d, classes] and bias [classes]."""
     from sklearn.linear_model import LogisticRegression
 
     model = model or LogisticRegression(max_iter=2000)
     # The inputs have unit length on average, not unit variance, hence the factor on C.
-    model.set_params(C=penalty * 100).fit(x, labels)
+    model.set_params(C=penalty * 100, class_weight=weights).fit(x, labels)
     kernel, bias = model.coef_.T, model.intercept_
     if num_classes == 2:
         # scikit-learn keeps one logit for two classes; a softmax over (-z/2, z/2) is the same.
@@ -144,12 +161,14 @@ def _fit(
 
 
 def _cross_entropy(
-    x: np.ndarray, labels: np.ndarray, kernel: np.ndarray, bias: np.ndarray
+    x: np.ndarray, labels: np.ndarray, kernel: np.ndarray, bias: np.ndarray, weights: Weights
 ) -> float:
-    """Return the mean cross-entropy in nats."""
+    """Return the mean cross-entropy in nats, of images weighted by their labels."""
     from scipy.special import log_softmax
 
-    return float(-log_softmax(x @ kernel + bias, axis=1)[np.arange(len(labels)), labels].mean())
+    losses = -log_softmax(x @ kernel + bias, axis=1)[np.arange(len(labels)), labels]
+    counted = None if weights is None else [weights[label] for label in labels.tolist()]
+    return float(np.average(losses, weights=counted))
 
 
 def _fit_by_validation(
@@ -158,6 +177,7 @@ def _fit_by_validation(
     x_validation: np.ndarray,
     validation_labels: np.ndarray,
     num_classes: int,
+    weights: Weights,
 ) -> tuple[dict[float, float], dict[float, tuple[np.ndarray, np.ndarray]]]:
     """Return validation cross-entropy and fit by penalty, from the strongest to the weakest."""
     from sklearn.linear_model import LogisticRegression
@@ -167,15 +187,15 @@ def _fit_by_validation(
     losses: dict[float, float] = {}
     fits = {}
     for c in INVERSE_PENALTIES:
-        fits[c] = _fit(x, labels, c, num_classes, model)
-        losses[c] = _cross_entropy(x_validation, validation_labels, *fits[c])
+        fits[c] = _fit(x, labels, c, num_classes, weights, model)
+        losses[c] = _cross_entropy(x_validation, validation_labels, *fits[c], weights)
         if many and losses[c] > min(losses.values()):
             break
     return losses, fits
 
 
 def _cross_validation_losses(
-    x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int
+    x: np.ndarray, labels: np.ndarray, num_classes: int, weights: Weights, seed: int
 ) -> dict[float, float]:
     """Return the cross-validated cross-entropy of each penalty; of one where a class has one label."""
     from sklearn.model_selection import StratifiedKFold
@@ -187,6 +207,7 @@ def _cross_validation_losses(
 
     def loss(c: float, kept: np.ndarray, held: np.ndarray) -> float:
         """Return a penalty's loss on one part that was held out."""
-        return _cross_entropy(x[held], labels[held], *_fit(x[kept], labels[kept], c, num_classes))
+        fit = _fit(x[kept], labels[kept], c, num_classes, weights)
+        return _cross_entropy(x[held], labels[held], *fit, weights)
 
     return {c: float(np.mean([loss(c, *pair) for pair in pairs])) for c in INVERSE_PENALTIES}

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tlhelpers.models.backbones import (
     check_stage,
 )
 from tlhelpers.models.initialisation import is_plain_chain, standardise_channels
+from tlhelpers.runtime import say
 from tlhelpers.transfer import recipes
 from tlhelpers.transfer.features import extract_features, pool, pooled_features
 from tlhelpers.transfer.heads import fit_linear_head
@@ -37,7 +39,12 @@ Arrays = Callable[[], tuple[np.ndarray, np.ndarray]]
 
 
 def feature_transfer(
-    base: Backbone, data: Dataset, *, grid: int | None = None, seed: int = 0
+    base: Backbone,
+    data: Dataset,
+    *,
+    grid: int | None = None,
+    class_weight: str | None = "auto",
+    seed: int = 0,
 ) -> Run:
     """Keep the backbone frozen, extract its features once, and fit a linear head on them.
 
@@ -46,13 +53,16 @@ def feature_transfer(
         data: The target data.
         grid: Cells along each side over which feature maps are averaged. Defaults to
             :func:`tlhelpers.transfer.recipes.feature_grid`, and to 1 for recorded features.
+        class_weight: ``"balanced"`` lets every class count the same, None every image. Defaults to
+            ``"auto"``: balanced, which is said, where the largest class has more than 1.5 times the
+            images of the smallest (:func:`tlhelpers.transfer.recipes.class_weights`).
         seed: Seed of the folds where the penalty is chosen by cross-validation. Defaults to 0.
 
     Returns:
         The run, named ``"frozen"``.
 
     Raises:
-        ValueError: If a class has no training image.
+        ValueError: If a class has no training image, or there is no such class_weight.
 
     Example:
         >>> import tlhelpers as tl
@@ -64,6 +74,7 @@ def feature_transfer(
     import keras
 
     started = time.perf_counter()
+    class_weight = _say_weights(data, class_weight)
     recorded = isinstance(base, RecordedBackbone)
     cells = grid or (
         1 if recorded or data.train.pack else recipes.feature_grid(*base.model.output_shape[2:])
@@ -74,6 +85,7 @@ def feature_transfer(
         extract_features(base, data.validation, grid=cells),
         data.validation.labels,
         num_classes=data.num_classes,
+        class_weight=class_weight,
         seed=seed,
     )
     model: Any = base.model  # of a recorded network, which has none, what says so
@@ -92,6 +104,7 @@ def feature_transfer(
         "inverse_penalty": head.inverse_penalty,
         "chosen_on": head.chosen_on,
         "feature_spread": head.feature_spread,
+        "class_weight": head.class_weight,
     }
     seconds = time.perf_counter() - started
     return Run("frozen", model, data, {}, seconds, config, base, cells, predict)
@@ -152,10 +165,11 @@ def model_transfer(
     check_stage(first, base.stages, base.name)
     if start is not None:
         _check_start(start, base, data)
-    start = start or feature_transfer(base, data, seed=seed)
     recipe = recipe or recipes.fine_tuning(
         len(data.train), len(data.validation), base.input_size, near_source=near
     )
+    recipe = replace(recipe, class_weight=_say_weights(data, recipe.class_weight))
+    start = start or feature_transfer(base, data, class_weight=recipe.class_weight, seed=seed)
     keras.utils.set_random_seed(seed)
     own = base.copy()
     for layer in batch_normalisation(own.model):
@@ -240,6 +254,7 @@ def from_scratch(
     started = time.perf_counter()
     check_callbacks(callbacks, data)
     recipe = recipe or recipes.from_scratch(len(data.train), len(data.validation), base.input_size)
+    recipe = replace(recipe, class_weight=_say_weights(data, recipe.class_weight))
     own = base.with_random_weights(seed)
     keras.utils.set_random_seed(seed)
     for layer in batch_normalisation(own.model):
@@ -254,6 +269,19 @@ def from_scratch(
     batches = _image_batches(data, own.input_size, recipe, augmentation, seed)
     config = {"method": "from_scratch", **_about(own, data, grid, seed), **recipe.to_dict()}
     return _train("scratch", own, grid, data, recipe, batches, config, callbacks, started)
+
+
+def _say_weights(data: Dataset, choice: str | None) -> str | None:
+    """Return "balanced" or None, and say so where that was left to the data."""
+    counts = np.bincount(data.train.labels, minlength=data.num_classes).tolist()
+    chosen = "balanced" if recipes.class_weights(counts, choice) else None
+    if chosen != choice and chosen:
+        say(
+            f"{data.name}: training images are uneven ({max(counts):,} of the largest class, "
+            f"{min(filter(None, counts)):,} of the smallest), so every class counts the same "
+            '(class_weight="balanced"; None lets every image count the same).'
+        )
+    return chosen
 
 
 def _train(

@@ -60,6 +60,12 @@ class FeatureStore:
         with locked(self.folder / "lock"):
             with plain_disk_errors("Features", self.folder):
                 about = self.folder / "about.json"
+                for file in (about, self.rows, self.index):
+                    if file.exists() and not file.is_file():
+                        raise OSError(
+                            f"Stored features must be regular files. Received: {file}, which is "
+                            "something else; remove it, and they are computed again."
+                        )
                 if not about.exists() or about.read_bytes() != self.text.encode():
                     write_atomically(about, self.text)
                 os.utime(about)  # when it was last used

@@ -9,7 +9,7 @@ import numpy as np
 
 from tlhelpers.data.splits import Dataset
 from tlhelpers.runtime import steps_per_execution
-from tlhelpers.transfer.recipes import Training, inference_batch_size
+from tlhelpers.transfer.recipes import Training, class_weights, inference_batch_size
 
 LoadRows = Callable[[np.ndarray, int], np.ndarray]
 """Returns the inputs of these rows in this epoch."""
@@ -233,12 +233,22 @@ def train(
     )
     # Looked at only where it decides something: with small data it would take a third of the time.
     watched = validation is not None and any(map(_watches_validation, [*stopping, *callbacks]))
+    weights = class_weights(
+        np.bincount(batches.labels, minlength=model.output_shape[-1]).tolist(), recipe.class_weight
+    )
+    held_out: tuple[np.ndarray, ...] | None = None
+    if validation is not None and watched:
+        inputs, labels = validation()
+        held_out = (inputs, labels)
+        if weights is not None:  # Keras leaves the validation loss unweighted, to stop by another
+            held_out += (np.array([weights[label] for label in labels.tolist()], np.float32),)
     images = len(model.input_shape) == 4
     history = model.fit(
         batches,
         epochs=recipe.epochs,
         shuffle=False,  # they are shuffled, by the seed; Keras would draw another order of batches
-        validation_data=validation() if validation is not None and watched else None,
+        class_weight=weights,
+        validation_data=held_out,
         validation_batch_size=min(
             256, inference_batch_size(model.input_shape[1]) if images else 256
         ),
