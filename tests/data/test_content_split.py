@@ -70,14 +70,15 @@ def test_no_test_picture_is_ever_trained_on(old, new, chance, seed):
     first = division(before, list(old.values()), pairs(before), seed=seed)
     second = division(after, list(grown.values()), pairs(after), seed=seed)
     was, now = split_of(first, before), split_of(second, after)
-    for one, other in ((was, before), (now, after)):
-        for row, partner in pairs(other):
-            assert one[other[row]] == one[other[partner]]
+    for found, side, numbers in ((first, was, before), (second, now, after)):
+        assert found.crowded or len(found.pairs) == len(pairs(numbers))
+        for row, partner in found.pairs:
+            assert side[numbers[row]] == side[numbers[partner]]
     if first.settled and second.settled:
         assert not [n for n in before if was[n] == "test" and now[n] == "train"]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(old=pictures, new=pictures, dense=st.integers(1, 8), size=st.integers(2, 9))
 def test_nor_where_groups_come_with_the_pictures(old, new, dense, size):
     grown = {**old, **new}

@@ -28,7 +28,7 @@ class Division:
         by_any: Whether a group is in test if any of its keys is.
         crowded: Rows that look too much alike to be taken as near-copies: they may be torn apart.
         torn: Whether some rows have no group while groups are placed by their names.
-        missed: Rows of train that would be in test by their content alone.
+        missed: Rows of train that would be in test by their content alone, and may have been.
     """
 
     rows: dict[str, np.ndarray]
@@ -65,13 +65,12 @@ def divide(
     get more from below 0.4, and then validation from above, which train never gets back: **what was
     once in test is never in train**. It may be in validation later.
 
-    Groups that are named keep that, too, also when pictures get one later, as long as those and
-    near-copies are a fifth of all at most. Else test would get nearly all of them, and groups are
-    placed by their names instead: they stay where they are whatever joins them, but where some
-    pictures have no group it may have been otherwise before.
+    Named groups keep that, too, also for pictures that get a group later, where a fifth of the
+    pictures at most have one. Else test would get nearly all of them, so groups are placed by their
+    names: they stay where they are whatever joins them.
 
-    That can't be kept in four cases, which ``settled`` tells; ``missed`` counts the pictures that
-    may have been in test before. That one is the first. A class for which the draw is bad
+    That can't be kept in four cases, which ``settled`` tells. Groups placed by their names, and
+    other pictures in none, may have been fewer, and placed otherwise. A class for which the draw is bad
     (test has half more than its share, or train is off by a third, as in small classes) is divided
     in the order of the places, exactly by the shares. Where more than a fifth of the pictures are
     near-copies, all are, and a group has the place of one of its keys: else test would get nearly
@@ -111,7 +110,8 @@ def divide(
     classes_of: dict[int, Counter[int]] = defaultdict(Counter)
     for row in free:
         classes_of[group_of[row]][int(labels[row])] += 1
-    for known_by in (keys, named):
+    alone = len(keys) if groups is None else list(groups).count(None)
+    for known_by in (keys, named) if alone >= (1 - MANY) * len(keys) else (named,):
         keys_of: dict[int, set[bytes]] = defaultdict(set)
         for row in free:
             keys_of[group_of[row]].add(known_by[row])
@@ -130,7 +130,7 @@ def divide(
     split_of[free] = [side[group_of[row]] for row in free]
     rows = {name: np.flatnonzero(split_of == name) for name in reversed(SPLITS)}
     kept = pairs[~crowded[pairs[:, 0]]]
-    torn = known_by is named and 0 < sum(name is None for name in groups or ()) < len(keys)
+    torn = known_by is named and 0 < alone < len(keys)
     missed = sum(
         split_of[row] == "train" and _place(keys[row], seed) < shares.get("test", 0) for row in free
     )
