@@ -306,6 +306,19 @@ def test_pictures_that_look_the_same_stay_in_one_split(tmp_path, capsys):
     assert "7 pictures with near-copies, kept on one side: a/0" in capsys.readouterr().out
 
 
+def test_pictures_too_small_to_look_for_near_copies_are_counted(tmp_path):
+    for number in range(24):
+        save(tmp_path / "ab"[number % 2] / f"{number}.png", number, size=(44, 36))
+    assert "less than 32 pixels" not in str(load_folder(tmp_path).audit)
+    for number in (1, 2):
+        Image.open(tmp_path / "b" / "1.png").resize((40, 31 - number)).save(
+            tmp_path / "a" / f"tiny {number}.png"
+        )
+    assert "2 pictures of less than 32 pixels: of those, only copies with the same pixels" in str(
+        load_folder(tmp_path).audit
+    )
+
+
 def test_frames_of_a_film_are_not_kept_together_and_that_is_said(tmp_path):
     rng = np.random.default_rng(0)
     scenes = rng.integers(0, 256, (2, 9, 12, 3)).astype(np.uint8)

@@ -122,6 +122,13 @@ def empty_png(width, height):
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
 
 
+def with_hole(content):
+    """Overwrite a fifth of a file, from its middle on, with zeros."""
+    middle, size = len(content) // 2, len(content) // 5
+    return content[:middle] + bytes(size) + content[middle + size :]
+
+
+HOLE = "damaged: part of the picture is zeros"
 PHOTO = picture(900, (80, 60))
 FLOAT = Image.fromarray(np.linspace(0, 1, 2400, dtype=np.float32).reshape(40, 60))
 
@@ -141,6 +148,7 @@ CONTENTS = {
     "icon": (encode(PHOTO.resize((32, 32)), "ICO"), "not an image"),
     "AppleDouble": (b"\0\5\x16\7\0\2\0\0Mac OS X", "not an image"),
     "Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\n", "not an image"),
+    "hole in a JPEG": (with_hole(encode(picture(900, (400, 300)), "JPEG")), HOLE),
     "head of a PNG": (b"\x89PNG\r\n\x1a\n", ...),
     "head of a JPEG": (b"\xff\xd8\xff\xe0\0\x10JFIF", ...),
     "cut JPEG": (encode(PHOTO, "JPEG")[:-300], "truncated"),
@@ -511,6 +519,29 @@ class TestGrowth:
         second = tl.load_folder(root, seed=seed, image_size=8)
         if first.audit.settled and second.audit.settled:
             assert not was & {path.name for path in second.train.paths}
+
+    def test_groups_that_come_later(self, root):
+        """A few leave test pictures where they are; with many, what may have moved is said."""
+        self.grow(root, 120)
+        first = tl.load_folder(root, image_size=8)
+        was = {path.name for path in first.test.paths}
+        few = tl.load_folder(
+            root, image_size=8, groups={f"{n}.png": n // 4 for n in range(200, 216)}
+        )
+        assert first.audit.settled
+        assert few.audit.settled
+        assert few.audit.groups == 4
+        assert not was & {path.name for path in few.train.paths}
+        many = tl.load_folder(
+            root, image_size=8, groups={f"{n}.png": n // 4 for n in range(200, 320)}
+        )
+        assert not many.audit.settled
+        assert (
+            "some pictures have a group and some none, so pictures may go from test to train"
+            in (str(many.audit))
+        )
+        (left,) = re.findall(r"note: (\d+) pictures? of train would be in test", str(many.audit))
+        assert int(left) > 0
 
     def test_renamed_moved_and_relabelled(self, root):
         self.grow(root)
