@@ -1,0 +1,120 @@
+"""The appendices: names and citations that exist, a glossary in two languages, courses with every chapter."""
+
+import re
+import sys
+
+import nbformat
+import pytest
+from building import BOOK
+
+import tlhelpers
+
+sys.path.insert(0, str(BOOK / "_ext"))
+import chapters
+import glossary_links
+
+MODULES = {
+    "curves": "tlhelpers.evaluation.plots",
+    "field": "tlhelpers.experiments.field",
+    "losses": "tlhelpers.evaluation.losses",
+    "plots": "tlhelpers.evaluation.plots",
+    "recipes": "tlhelpers.transfer.recipes",
+    "similarity": "tlhelpers.evaluation.similarity",
+    "study": "tlhelpers.experiments.study",
+    "widgets": "tlhelpers.book.widgets",
+    "worlds": "tlhelpers.worlds",
+}
+
+
+def page(name):
+    return (BOOK / f"{name}.md").read_text(encoding="utf-8")
+
+
+def prose():
+    """Give the text of each page of the book."""
+    for path in sorted(BOOK.iterdir()):
+        if path.suffix == ".md":
+            yield path.name, path.read_text(encoding="utf-8")
+        elif path.suffix == ".ipynb":
+            cells = nbformat.read(path, as_version=4).cells
+            yield path.name, "\n".join(c.source for c in cells if c.cell_type == "markdown")
+
+
+def test_the_reference_shows_every_public_name():
+    shown = set(re.findall(r"^\.\. auto\w+:: (\S+)", page("H_api"), flags=re.M))
+    expected = {MODULES.get(name, f"tlhelpers.{name}") for name in tlhelpers.__all__}
+    assert shown == expected
+
+
+def test_works_cited_are_in_the_bibliography_once():
+    bibliography = (BOOK / "references.bib").read_text(encoding="utf-8")
+    known = re.findall(r"^@\w+\{([^,]+),", bibliography, flags=re.M)
+    assert len(known) == len(set(known))
+    for name, text in prose():
+        cited = {
+            key.strip()
+            for keys in re.findall(r"\{cite:?\w*\}`([^`]+)`", text)
+            for key in keys.split(",")
+        }
+        assert cited <= set(known), name
+
+
+def test_each_glossary_entry_has_an_english_and_a_chinese_name_and_one_sentence():
+    block = re.search(r"```\{glossary\}\n:sorted:\n(.*?)```", page("F_glossary"), re.S)[1]
+    entries = [entry.splitlines() for entry in block.strip().split("\n\n")]
+    assert len(entries) > 50
+    for english, chinese, *definition in entries:
+        assert re.fullmatch(r"[A-Za-z0-9 -]+", english), english
+        assert re.search(r"[\u4e00-\u9fff]", chinese), english
+        (sentence,) = definition
+        assert re.fullmatch(r"  \S.*\.", sentence), english
+        assert not re.search(r"\. [A-Z]", sentence), english
+
+
+@pytest.mark.parametrize("course", ["Six sessions", "Twelve sessions"])
+def test_a_course_treats_or_names_every_chapter(course):
+    section = re.search(
+        rf"^## {course}\n(.*?)(?=^\(teaching|^## )", page("I_teaching"), re.M | re.S
+    )
+    used = {f"{key}" for key in re.findall(r"chapter\.c(\d\d)", section[1])}
+    assert used >= {path.stem[:2] for path in BOOK.glob("[0-9]*.ipynb")}
+    assert not re.search(r"\| \d+ min", section[1]), "minutes come from _data/chapters.json"
+
+
+def test_the_exercises_assigned_exist():
+    from tlhelpers.book.exercises import EXERCISES
+
+    named = set(re.findall(r"\b(\d\d-\d)\b", page("I_teaching")))
+    assert named
+    assert named <= set(EXERCISES)
+
+
+def test_chapters_are_named_by_number_with_their_minutes(tmp_path):
+    (tmp_path / "05_cats.ipynb").touch()
+    (tmp_path / "B_study.ipynb").touch()
+    (tmp_path / "_data").mkdir()
+    (tmp_path / "_data" / "chapters.json").write_text('{"05_cats": {"minutes_to_read": 35}}')
+    assert chapters.names_and_minutes(tmp_path) == {
+        "chapter": {"c05": "[](05_cats.ipynb)", "cB": "[](B_study.ipynb)"},
+        "minutes": {"c05": 35},
+    }
+
+
+def test_the_first_use_of_a_term_in_running_text_is_linked():
+    nodes = pytest.importorskip("docutils.nodes")
+    from docutils.utils import new_document
+
+    terms = glossary_links.terms_of(
+        "```{glossary}\n:sorted:\n\nlinear probe\n线性探测\n  A.\n\nsource\n源域\n  B.\n\nprobe\n探测\n  C.\n```"
+    )
+    assert terms == ["linear probe", "probe"]
+    document = new_document("01_x")
+    document += nodes.title("", "Linear probes")
+    document += nodes.paragraph("", "Two linear probes, a Probe and another probe.")
+    glossary_links.link_first_uses(document, terms, "01_x")
+    linked = [
+        (one["reftarget"], one.astext())
+        for one in document.findall(lambda node: node.tagname == "pending_xref")
+    ]
+    assert linked == [("linear probe", "linear probes"), ("probe", "Probe")]
+    assert document.astext().endswith("Two linear probes, a Probe and another probe.")
