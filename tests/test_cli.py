@@ -37,6 +37,13 @@ def test_help(capsys):
     assert capsys.readouterr().out.splitlines()[-1] == f"tlhelpers {tlhelpers.__version__}"
 
 
+def test_python_runs_the_package():
+    command = [sys.executable, "-m", "tlhelpers", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == f"tlhelpers {tlhelpers.__version__}\n"
+    assert subprocess.run([*command[:3], "dance"], capture_output=True).returncode == 2
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["dance"], ["doctor", "--loud"], ["run"], ["run", "05", "--tier", "middle"]]
 )

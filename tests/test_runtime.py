@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import keras
@@ -20,7 +21,12 @@ from tlhelpers import runtime
 @pytest.fixture(autouse=True)
 def as_new(monkeypatch):
     """Undo what setup chooses for the whole process."""
-    monkeypatch.setattr(runtime, "_chosen_tier", None)
+    for name, value in (
+        ("chosen_tier", None),
+        ("is_own_choice", False),
+        ("has_fallen_back", False),
+    ):
+        monkeypatch.setattr(runtime, f"_{name}", value)
     monkeypatch.setattr(runtime, "_is_deterministic", False)
     monkeypatch.delenv("TLH_TIER", raising=False)
     policy, calls = keras.config.dtype_policy(), []
@@ -45,6 +51,30 @@ class TestTier:
         assert runtime.tier() == "embedded"
         assert runtime.setup().tier == "real"
         assert runtime.tier() == "real"
+
+    @pytest.mark.parametrize("sign", ["module", "variable"])
+    def test_real_in_colab_unless_told(self, monkeypatch, sign):
+        if sign == "module":
+            monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+        else:
+            monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab_20260201")
+        assert runtime.tier() == "real"
+        assert runtime.may_fall_back()
+        assert runtime.setup().tier == "real"
+        assert runtime.may_fall_back()
+        assert runtime.setup(tier="real").tier == "real"
+        assert not runtime.may_fall_back()
+        assert runtime.setup(tier="embedded").tier == "embedded"
+        monkeypatch.setenv("TLH_TIER", "embedded")
+        assert runtime.setup().tier == "embedded"
+
+    def test_after_a_failure_colab_stays_embedded_until_begun_anew(self, monkeypatch):
+        monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab_20260201")
+        assert runtime.fall_back()
+        assert runtime.setup().tier == "embedded"
+        runtime.begin_anew()
+        assert runtime.setup().tier == "real"
+        assert not runtime.fall_back()
 
     def test_unknown(self, monkeypatch):
         with pytest.raises(ValueError, match=r"'embedded'.*or 'real'.*Received: 'imaginary'"):

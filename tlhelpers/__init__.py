@@ -34,6 +34,7 @@ _HOME = {
     "read_image": "data.images",
     "Backbone": "models.backbones",
     "load_backbone": "models.backbones",
+    "choose_tier": "models.needs",
     "extract_features": "transfer.features",
     "pixel_scores": "transfer.features",
     "feature_transfer": "transfer.methods",
@@ -64,6 +65,7 @@ __all__ = [
     "Run",
     "Split",
     "check",
+    "choose_tier",
     "claim",
     "compare",
     "curves",
@@ -103,6 +105,7 @@ if TYPE_CHECKING:
     from tlhelpers.evaluation.comparison import compare
     from tlhelpers.experiments import field, study
     from tlhelpers.models.backbones import Backbone, load_backbone
+    from tlhelpers.models.needs import choose_tier
     from tlhelpers.runtime import setup
     from tlhelpers.transfer import recipes
     from tlhelpers.transfer.features import extract_features, pixel_scores

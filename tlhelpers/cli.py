@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         "--tier",
         choices=("embedded", "real"),
         help="embedded: drawn images, nothing is downloaded; real: photographs and ImageNet "
-        "weights (default: what TLH_TIER says, else embedded)",
+        "weights (default: what TLH_TIER says, else real in Google Colab and embedded elsewhere)",
     )
     run.add_argument(
         "--backbone",

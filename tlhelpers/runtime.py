@@ -63,6 +63,8 @@ KERAS_SETTINGS = {"image_data_format": "channels_last", "floatx": "float32", "ep
 """What the package and its recorded results take for granted; ``keras.json`` may say otherwise."""
 
 _chosen_tier: str | None = None
+_is_own_choice = False  # whether the tier was chosen by setup(tier=…) or TLH_TIER
+_has_fallen_back = False  # whether the real tier, only a default, could not be had
 _is_deterministic = False
 
 
@@ -160,8 +162,51 @@ def check_tier(name: str) -> str:
     return name
 
 
+def in_colab() -> bool:
+    """Tell whether this process runs in Google Colab, as its variables or its module tell.
+
+    Example:
+        >>> in_colab() in (True, False)
+        True
+    """
+    return "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ
+
+
+def _default_tier() -> str:
+    """Return the tier where nobody chose one: the real one in Colab, where there is internet."""
+    return "real" if in_colab() and not _has_fallen_back else "embedded"
+
+
+def may_fall_back() -> bool:
+    """Tell whether the real tier is in force, and only because it is Colab's default."""
+    chosen = _is_own_choice if _chosen_tier else bool(os.environ.get("TLH_TIER"))
+    return tier() == "real" and not chosen
+
+
+def begin_anew() -> None:
+    """Forget what :func:`setup` chose, and that the real tier could not be had."""
+    global _chosen_tier, _has_fallen_back
+    _chosen_tier, _has_fallen_back = None, False
+
+
+def begin_real() -> None:
+    """Note that this session, whose tier nobody chose, has something of the real one."""
+    global _chosen_tier, _is_own_choice
+    _chosen_tier, _is_own_choice = "real", False
+
+
+def fall_back() -> bool:
+    """Go on in the embedded tier; return whether nothing had counted on the real one before."""
+    global _chosen_tier, _is_own_choice, _has_fallen_back
+    fresh = _chosen_tier is None
+    _chosen_tier, _is_own_choice, _has_fallen_back = "embedded", False, True
+    return fresh
+
+
 def tier() -> str:
-    """Return the tier in force: the one given to :func:`setup`, else ``TLH_TIER``, else embedded.
+    """Return the tier in force: the one given to :func:`setup`, else ``TLH_TIER``, else the default.
+
+    The default is ``"real"`` in Google Colab, and ``"embedded"`` elsewhere.
 
     Returns:
         ``"embedded"`` or ``"real"``.
@@ -173,7 +218,7 @@ def tier() -> str:
         >>> tier() in ("embedded", "real")
         True
     """
-    return _chosen_tier or check_tier(os.environ.get("TLH_TIER") or "embedded")
+    return _chosen_tier or check_tier(os.environ.get("TLH_TIER") or _default_tier())
 
 
 def cache_folder() -> Path:
@@ -662,7 +707,8 @@ def setup(
     Args:
         seed: Seed of every random generator, 0 to 2**32 - 1. Defaults to 0.
         tier: ``"embedded"`` (nothing is downloaded) or ``"real"``. Defaults to the environment
-            variable ``TLH_TIER``, else ``"embedded"``.
+            variable ``TLH_TIER``, else ``"real"`` in Google Colab and ``"embedded"`` elsewhere; see
+            :func:`tlhelpers.choose_tier`.
         precision: A Keras dtype policy, such as ``"float32"`` or ``"mixed_bfloat16"``. Defaults to
             mixed precision on GPUs with tensor cores and ``"float32"`` elsewhere.
         deterministic: Whether TensorFlow may use only operations that give the same bits in every
@@ -687,8 +733,9 @@ def setup(
         >>> rt.seed
         0
     """
-    global _chosen_tier, _is_deterministic
-    chosen = check_tier(os.environ.get("TLH_TIER") or "embedded" if tier is None else tier)
+    global _chosen_tier, _is_own_choice, _is_deterministic
+    named = os.environ.get("TLH_TIER") if tier is None else tier
+    chosen = check_tier(_default_tier() if tier is None and not named else str(named))
     seed = check_seed(seed)
     if precision is not None and precision not in PRECISIONS:
         raise ValueError(
@@ -727,7 +774,7 @@ def setup(
             "TensorFlow stays deterministic, as an earlier setup() made it: "
             "only a new process (in a notebook: restart the kernel) turns that off."
         )
-    _chosen_tier = chosen
+    _chosen_tier, _is_own_choice = chosen, bool(named)
     names = {
         name: installed_version(name) or "not installed" for name in (backend, "keras", "tlhelpers")
     }

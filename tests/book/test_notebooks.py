@@ -3,6 +3,7 @@
 import builtins
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 import nbformat
 import pytest
 
+from tlhelpers.book import notebooks
 from tlhelpers.book.notebooks import ChapterError, execute, execute_book, find_chapters, main
 
 NEW = nbformat.v4
@@ -59,6 +61,24 @@ def test_cells_find_the_callers_cache_and_mirror(tmp_path, monkeypatch):
         monkeypatch.setenv("TLH_MIRROR", mirror)
         done = execute(source, tmp_path / "out.ipynb")
         assert text(done.path, 1) == f"{tmp_path / 'c'} {seen}\n"
+
+
+def test_progress_without_a_terminal(tmp_path, monkeypatch, capsys):
+    """Every cell with its heading, what it prints first, then what it printed last now and then."""
+    monkeypatch.setattr(notebooks, "SECONDS", 0.5)
+    bar = "import time\nfor n in range(12): print(f'\\rfeatures {n}', end=''); time.sleep(0.1)"
+    source = write(
+        tmp_path / "01_a.ipynb", "print('100 MB\\nare downloaded now')", bar, "time.sleep(2)"
+    )
+    execute(source, tmp_path / "out.ipynb")
+    lines = re.findall(r"^01_a: code cell (\d) of 3, \d+ s: (.*)$", capsys.readouterr().err, re.M)
+    assert lines[:3] == [("1", "Title"), ("1", "100 MB are downloaded now"), ("2", "Title")]
+    heard = [what for cell, what in lines if cell == "2" and what.startswith("features ")]
+    assert 2 <= len(heard) <= 5
+    assert heard[0] in ("features 0", "features 1", "features 2")
+    assert ("3", "still running") in lines
+    execute(source, tmp_path / "out.ipynb", progress=False)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_failing_cell_names_chapter_cell_and_reason_and_keeps_the_evidence(tmp_path):

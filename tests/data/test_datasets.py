@@ -1,19 +1,25 @@
 """The book's data sets in both tiers."""
 
+import hashlib
 import io
 import os
+import tarfile
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
+from toys import random_images
 
+from tlhelpers import Split
 from tlhelpers.data import datasets, published
 from tlhelpers.data.datasets import load_dataset
-from tlhelpers.data.downloads import DownloadError, digest_of
+from tlhelpers.data.downloads import FILES, DownloadError, digest_of
 from tlhelpers.data.images import resize_image
 from tlhelpers.data.mirrors import fetch_all
 
+BINARY = "cifar-10-binary.tar.gz"
 # Read before the fixtures below clear it.
 MIRROR = os.environ.get("TLH_MIRROR", "")
 
@@ -63,6 +69,21 @@ def zip_of_images(names, form="PNG", size=32):
             image = io.BytesIO()
             Image.new("RGB", (size, size), (number % 256, 0, 0)).save(image, form)
             zipped.writestr(name, image.getvalue())
+    return file.getvalue()
+
+
+def packed_records(images, labels, counts, cut=0):
+    """Pack images as CIFAR-10's publisher does: files of records, each a label and three planes."""
+    file, start = io.BytesIO(), 0
+    names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
+    with tarfile.open(fileobj=file, mode="w:gz") as packed:
+        for name, count in zip(names, counts, strict=False):
+            rows = slice(start, start + count)
+            planes = images[rows].transpose(0, 3, 1, 2).reshape(count, -1)
+            content = np.concatenate([labels[rows, None], planes], axis=1).tobytes()[cut:]
+            entry = tarfile.TarInfo(f"cifar-10-batches-bin/{name}.bin")
+            entry.size, start = len(content), start + count
+            packed.addfile(entry, io.BytesIO(content))
     return file.getvalue()
 
 
@@ -168,19 +189,6 @@ class TestErrors:
         with pytest.raises(DownloadError, match=r"cats_and_dogs_filtered\.zip"):
             load_dataset("cats_dogs")
 
-    def test_cifar10_unplugged(self, plain, monkeypatch):
-        import keras
-
-        def unplugged():
-            raise Exception("URL fetch failure\nand a long story")
-
-        monkeypatch.setattr(keras.datasets.cifar10, "load_data", unplugged)
-        with pytest.raises(DownloadError) as caught:
-            load_dataset("cifar10", tier="real")
-        for part in (published.CIFAR10_ADDRESS, "TLH_MIRROR", "TLH_TIER=embedded"):
-            assert part in str(caught.value)
-        assert "long story" not in str(caught.value)
-
 
 def small(monkeypatch, name, train, test):
     """Let a data set be whole with so many images a class."""
@@ -226,36 +234,45 @@ class TestSmallMirrors:
         np.testing.assert_array_equal(data.test.load(image_size=28)[..., 1], images[:30])
         np.testing.assert_array_equal(data.test.labels, labels[:30])
 
-    def test_cifar10_by_keras_and_through_a_mirror_made_of_it(self, plain, tmp_path, monkeypatch):
-        import keras
-
-        rng = np.random.default_rng(0)
-
-        def stand_in():
-            def part(n):
-                labels = (np.arange(n) % 10).astype(np.uint8)
-                return rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8), labels[:, None]
-
-            return part(5100), part(40)
-
+    def test_cifar10_as_published_and_through_a_mirror_of_it(
+        self, plain, tmp_path, monkeypatch, server
+    ):
+        images, labels = random_images(5140), (np.arange(5140) % 10).astype(np.uint8)
+        archive = packed_records(images, labels, [1020] * 5 + [40])
+        (server.folder / BINARY).write_bytes(archive)
         small(monkeypatch, "cifar10", 510, 4)
-        loaded = stand_in()
-        monkeypatch.setattr(keras.datasets.cifar10, "load_data", lambda: loaded)
+        digest = f"md5:{hashlib.md5(archive).hexdigest()}"
+        published = replace(FILES[BINARY], url=f"{server.url}/{BINARY}", digest=digest)
+        monkeypatch.setitem(FILES, BINARY, published)
         data = load_dataset("cifar10", tier="real")
         assert sizes(data) == (100, 5000, 40)
-        np.testing.assert_array_equal(data.test.images, loaded[1][0])
+        np.testing.assert_array_equal(data.test.images, images[5100:])
+        np.testing.assert_array_equal(data.test.labels, labels[5100:])
+        assert set(data.train.digests()) <= set(
+            Split.from_arrays(images, labels, list("0123456789")).digests()
+        )
 
-        (report,) = fetch_all(tmp_path / "room", ["cifar10.zip"])
-        assert report.status == "made"
+        (report,) = fetch_all(tmp_path / "room", [BINARY])
+        assert report.status == "fetched"
         monkeypatch.setenv("TLH_MIRROR", str(tmp_path / "room"))
         mirrored = load_dataset("cifar10", tier="real")
-        assert mirrored.source.note == ""
-        # The same images with the same labels, sorted by class.
         for split in ("train", "validation", "test"):
-            assert len(getattr(mirrored, split)) == len(getattr(data, split))
-        order = np.argsort(data.test.labels, kind="stable")
-        np.testing.assert_array_equal(mirrored.test.images, data.test.images[order])
-        np.testing.assert_array_equal(mirrored.test.labels, data.test.labels[order])
+            assert getattr(mirrored, split).digest == getattr(data, split).digest
+
+    @pytest.mark.parametrize(
+        "what", ["no archive", "a file too few", "half a record", "a label of 12"]
+    )
+    def test_records_that_are_not_cifar10(self, plain, tmp_path, monkeypatch, what):
+        small(monkeypatch, "cifar10", 5, 1)
+        images, labels = random_images(60), (np.arange(60) % 10).astype(np.uint8)
+        labels[0] = 12 if "label" in what else 0
+        content = packed_records(images, labels, [10] * 5 + ([] if "few" in what else [10]))
+        if what == "half a record":
+            content = packed_records(images, labels, [10] * 5 + [10], cut=7)
+        path = tmp_path / BINARY
+        path.write_bytes(b"no tar" if what == "no archive" else content)
+        with pytest.raises(ValueError, match=r"cifar-10-binary\.tar\.gz must hold.*Received: "):
+            published.load_cifar10_records(path)
 
 
 @pytest.mark.mirror

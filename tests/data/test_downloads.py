@@ -224,7 +224,8 @@ def test_table_agrees_with_keras():
         assert file.name == Path(file.url or file.name).name
         if file.digest:
             assert re.fullmatch(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", file.digest)
-            assert f'"{file.digest.split(":")[1]}"' in text
+            if "~kriz" not in file.url:  # Keras fetches CIFAR-10 in another form
+                assert f'"{file.digest.split(":")[1]}"' in text
         assert file.url is None or file.url.startswith("https://")
 
 

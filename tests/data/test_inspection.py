@@ -1,11 +1,13 @@
 """Looking at files: once each, remembered, and with progress."""
 
 import io
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tlhelpers import progress
 from tlhelpers.data import inspection
 from tlhelpers.data.inspection import inspect_image, inspect_images
 
@@ -106,18 +108,18 @@ def test_what_was_known_survives_an_interruption(photos, monkeypatch):
     inspect_images(photos, photos[0].parent)
     Image.new("RGB", (50, 50)).save(photos[0])
     monkeypatch.setattr(inspection, "_SECONDS_BETWEEN_SAVES", -1.0)
-    real = inspection._with_progress
+    real = inspection.counted
 
-    def stops(found, total, what):
-        for number, one in enumerate(real(found, total, what)):
+    def stops(*work):
+        for number, one in enumerate(real(*work)):
             if number == 2:
                 raise KeyboardInterrupt
             yield one
 
-    monkeypatch.setattr(inspection, "_with_progress", stops)
+    monkeypatch.setattr(inspection, "counted", stops)
     with pytest.raises(KeyboardInterrupt):
         inspect_images(photos, photos[0].parent)
-    monkeypatch.setattr(inspection, "_with_progress", real)
+    monkeypatch.setattr(inspection, "counted", real)
     seen = decodings(monkeypatch)
     inspect_images(photos, photos[0].parent)
     assert len(seen) == 1
@@ -139,10 +141,10 @@ def test_no_place_to_remember_in(photos, monkeypatch, tmp_path):
 def test_lines_where_nobody_watches_a_bar(photos, monkeypatch, capsys):
     inspect_images(photos, photos[0].parent)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(inspection, "_SECONDS_BETWEEN_LINES", -1.0)
-    monkeypatch.delitem(inspection.sys.modules, "ipykernel", raising=False)
+    monkeypatch.setattr(progress, "SECONDS", 0)
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     inspect_images(photos, photos[0].parent)
-    assert "photos: 3 of 7 files looked at\n" in capsys.readouterr().err
+    assert "looking at photos: 3 of 7 files, " in capsys.readouterr().err
     monkeypatch.setenv("TQDM_DISABLE", "1")
     inspect_images(photos, photos[0].parent)
     assert capsys.readouterr().err == ""
@@ -151,5 +153,5 @@ def test_lines_where_nobody_watches_a_bar(photos, monkeypatch, capsys):
 def test_a_bar_in_a_terminal(photos, monkeypatch):
     stream = io.StringIO()
     stream.isatty = lambda: True
-    monkeypatch.setattr(inspection.sys, "stderr", stream)
+    monkeypatch.setattr(sys, "stderr", stream)
     assert len(inspect_images(photos, photos[0].parent)[0]) == 7

@@ -20,7 +20,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pooch
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -824,7 +823,7 @@ def test_what_will_not_pass_is_not_tried_again(published_file, server, trouble):
 
 
 def test_a_server_that_says_nothing(published_file, server, monkeypatch):
-    monkeypatch.setattr(pooch.downloaders, "DEFAULT_TIMEOUT", 0.2)
+    monkeypatch.setattr(downloads, "_TIMEOUT", 0.2)
     server.troubles += ["silence"]
     assert fetch(published_file).read_bytes() == CONTENT
     server.troubles += ["silence"] * 4
@@ -997,7 +996,7 @@ def test_a_disk_without_room_for_a_download(published_file, own_cache, monkeypat
     if when == "before":
         monkeypatch.setattr(runtime, "_free_bytes", lambda folder: 100)
     elif when == "during":
-        monkeypatch.setattr(pooch.HTTPDownloader, "__call__", full)
+        monkeypatch.setattr(downloads, "_save", full)
     else:
         monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"^data\.bin \(0\.0 MB\) " + DISK) as caught:

@@ -10,20 +10,23 @@ Example:
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from tlhelpers.progress import SECONDS
 from tlhelpers.runtime import (
     accept_any_character,
     high_water_mark,
@@ -96,8 +99,8 @@ def execute(
         cwd: Folder the cells run in. Defaults to the notebook's own folder.
         env: Environment variables for the kernel, added to the current ones. Defaults to none.
         timeout: Seconds allowed for one cell. Defaults to 1800.
-        progress: Show a bar that counts cells, when standard error is a terminal.
-            Defaults to True.
+        progress: Say on standard error which cell runs and what it last printed, at most every ten
+            seconds; in a terminal also with a bar that counts cells. Defaults to True.
 
     Returns:
         Where the result is, and what it cost.
@@ -124,13 +127,13 @@ def execute(
     document = _read(notebook)
     _check_out(out, document)
     code_cells = [index for index, cell in enumerate(document.cells) if cell.cell_type == "code"]
-    watch = _Watch()
     manager = jupyter_client.AsyncKernelManager(kernel_name="python3")
     manager.kernel_spec.argv = [sys.executable, "-m", "ipykernel_launcher", "--log-level=CRITICAL"]
     manager.kernel_spec.argv += ["-f", "{connection_file}"]
     bar = tqdm(
         total=len(code_cells), desc=notebook.stem, unit="cell", disable=None if progress else True
     )
+    watch = _Watch(notebook.stem, document, code_cells, progress)
     client = nbclient.NotebookClient(
         document,
         km=manager,
@@ -140,8 +143,17 @@ def execute(
         on_cell_start=watch.start,
         on_cell_executed=lambda **event: watch.finish(manager, bar, **event),
     )
+    process = client.process_message
+
+    def listening(msg: Any, cell: Any, cell_index: int) -> Any:
+        """Let what the running cell prints be heard."""
+        if msg["msg_type"] == "stream":
+            watch.hear(msg["content"]["text"])
+        return process(msg, cell, cell_index)
+
+    client.process_message = listening
     started = time.perf_counter()
-    with bar:
+    with bar, watch.speaking():
         try:
             client.execute(
                 cleanup_kc=True,
@@ -180,17 +192,67 @@ def _was_interrupted(client: Any) -> bool:
 
 
 class _Watch:
-    """Collects, cell by cell, which cell runs, how long it took and the kernel's memory."""
+    """Collects, cell by cell, how long it took and the kernel's memory; and says how far it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, document: Any, code_cells: list[int], aloud: bool) -> None:
         self.cell = -1
         self.seconds: dict[int, float] = {}
         self.peak_memory_mb = 0.0
-        self._started = 0.0
+        self._name, self._document, self._code_cells = name, document, code_cells
+        self._aloud, self._ended = aloud, threading.Event()
+        self._begun = self._started = self._said = time.perf_counter()
+        self._heard = ""
 
     def start(self, *, cell: Any, cell_index: int) -> None:
-        """Note that a cell starts."""
+        """Note that a cell starts, and say so."""
         self.cell, self._started = cell_index, time.perf_counter()
+        self._heard = ""
+        if cell_index in self._code_cells:
+            headings = [
+                line.lstrip("# ")
+                for before in self._document.cells[:cell_index]
+                if before.cell_type == "markdown"
+                for line in before.source.splitlines()
+                if line.startswith("#")
+            ]
+            self._say(headings[-1] if headings else "")
+            self._said = -float("inf")  # what it prints first is passed on at once
+
+    def hear(self, text: str) -> None:
+        """Keep what the running cell printed last, of a bar its last state; pass it on now and then."""
+        self._heard = " ".join(text.rpartition("\r")[2].split()) or self._heard
+        if self._heard and time.perf_counter() - self._said > SECONDS:
+            self._say(self._heard)
+
+    @contextlib.contextmanager
+    def speaking(self) -> Iterator[None]:
+        """While cells run, say every so often how far they are, whether they print or not."""
+        thread = threading.Thread(target=self._repeat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            thread.join()
+
+    def _repeat(self) -> None:
+        """Say what was heard since, or that the cell still runs; where nothing is new less often."""
+        while not self._ended.wait(SECONDS / 10):
+            quiet = time.perf_counter() - max(self._said, self._started)
+            if self.cell >= 0 and quiet > (SECONDS if self._heard else 3 * SECONDS):
+                self._say(self._heard or "still running")
+
+    def _say(self, what: str) -> None:
+        """Print a line: chapter, cell, seconds so far, and what there is to say."""
+        self._said, self._heard = time.perf_counter(), ""
+        if self._aloud:
+            place = self._code_cells.index(self.cell) + 1
+            tqdm.write(
+                f"{self._name}: code cell {place} of {len(self._code_cells)}, "
+                f"{self._said - self._begun:.0f} s: {what[:300]}",
+                file=sys.stderr,
+            )
+            sys.stderr.flush()
 
     def finish(self, manager: Any, bar: tqdm, *, cell_index: int, **_: Any) -> None:
         """Note that a cell has ended."""

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from tlhelpers.data.downloads import digest_of, vouched_by
+from tlhelpers.progress import counted
 from tlhelpers.runtime import check_room, locked, plain_disk_errors
 
 # Unpacked, an archive of photographs grows by a few per cent, one of text or drawings a few times;
@@ -169,7 +170,7 @@ def _write(folder: Path, zipped: zipfile.ZipFile, entries: list[zipfile.ZipInfo]
     folder.mkdir(exist_ok=True)
     part = folder / ".part"
     try:
-        for entry in entries:
+        for entry in counted(entries, len(entries), f"unpacking to {folder.name}", " files"):
             target = folder / entry.filename
             target.parent.mkdir(parents=True, exist_ok=True)
             content = zipped.read(entry)

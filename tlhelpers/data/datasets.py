@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from tlhelpers.data.downloads import FILES, digest_of, fetch, mirror
+from tlhelpers.data.downloads import FILES, digest_of, fetch, mirror, mirror_names, settle
 from tlhelpers.data.packs import DRAWN_INSTEAD, load_pack
 from tlhelpers.data.published import (
-    CIFAR10_ADDRESS,
     CIFAR10_CLASSES,
-    load_by_keras,
     load_cifar10,
+    load_cifar10_records,
     load_mnist,
     load_photographs,
 )
@@ -68,7 +67,8 @@ def load_dataset(
         name: "cats_dogs", "cifar10" or "digits", which are real, or "pets" or "objects", which are
             drawn.
         tier: "embedded" downloads nothing; "real" fetches files or uses a mirror.
-            Defaults to the tier of :func:`tlhelpers.setup` or ``TLH_TIER``.
+            Defaults to the tier of :func:`tlhelpers.setup` or ``TLH_TIER``, else to the embedded one,
+            or in Google Colab to the real one.
         image_size: Height and width in pixels. Defaults to the table's.
         seed: Which images are drawn, or which are carved off for validation. Defaults to 0.
         **knobs: ``n``, the number of training images, to which ``n // 4`` for validation are
@@ -95,9 +95,9 @@ def load_dataset(
             f"A data set must be one of {', '.join(sorted(_TABLE))}. Received: {name!r}. "
             "For images of your own use load_folder."
         )
-    chosen = tier_in_force() if tier is None else check_tier(tier)
+    if tier is not None:
+        check_tier(tier)
     entry = _TABLE[name]
-    make = entry.embedded if chosen == "embedded" else entry.real
     known = ["n", "test"]
     if entry.world:
         known += _world_knobs(entry.world)
@@ -111,8 +111,19 @@ def load_dataset(
     for knob in {"n", "test"} & {key for key, value in knobs.items() if value is not None}:
         knobs[knob] = as_integer(knob, knobs[knob])
     seed = check_seed(seed)
+    if tier is None:
+        settle(files_of(name))
+    chosen = tier or tier_in_force()
+    make = entry.embedded if chosen == "embedded" else entry.real
     size = entry.embedded_size if chosen == "embedded" else entry.real_size
     return make(size=size if image_size is None else image_size, seed=seed, **knobs)
+
+
+def files_of(name: str) -> list[str]:
+    """Name the file that a data set of the real tier is read from; a drawn one has none."""
+    if name == "cifar10" and "cifar10.zip" in (mirror_names() or ()):
+        return ["cifar10.zip"]
+    return [_FILE_OF[name]] if name in _FILE_OF else []
 
 
 def _world_knobs(world: str) -> list[str]:
@@ -217,19 +228,19 @@ def _photographed_cats_dogs(
 def _published_cifar10(
     size: int, seed: int, n: int | None = None, test: int | None = None
 ) -> Dataset:
-    """Read CIFAR-10 by Keras's loader, or from a mirror's folders of image files."""
-    licence = FILES["cifar10.zip"].licence
-    if mirror() is None:
-        arrays = load_by_keras()
-        digest = hashlib.sha256(arrays["train_images"].tobytes()).hexdigest()
-        source = Source("CIFAR-10", CIFAR10_ADDRESS, f"sha256:{digest}", licence)
-    else:
-        archive = fetch("cifar10.zip")
+    """Read CIFAR-10 as published, or from a mirror's folders of image files."""
+    archive = fetch(files_of("cifar10")[0])
+    if archive.suffix == ".zip":
         arrays, is_jpeg = load_cifar10(archive)
-        note = "JPEG-compressed: accuracies lie several points below the lossless set's"
-        source = Source(
-            "CIFAR-10", _origin(archive.name), digest_of(archive), licence, note if is_jpeg else ""
-        )
+    else:
+        arrays, is_jpeg = load_cifar10_records(archive), False
+    source = Source(
+        "CIFAR-10",
+        _origin(archive.name),
+        digest_of(archive),
+        FILES[archive.name].licence,
+        "JPEG-compressed: accuracies lie several points below the lossless set's" * is_jpeg,
+    )
     train, test_split = _array_splits(arrays, CIFAR10_CLASSES, size)
     return _published("cifar10", train, test_split, source, 5000, seed, n, test)
 
@@ -282,6 +293,14 @@ _TABLE = {
     "digits": _Entry(_scanned_digits, 32, _mnist_digits, 32),
     "pets": _Entry(_world("pets", 1600), 64, _world("pets", 1600), 64, world="pets"),
     "objects": _Entry(_world("objects", 2000), 32, _world("objects", 2000), 32, world="objects"),
+}
+
+
+DATASETS = tuple(_TABLE)
+_FILE_OF = {  # in the real tier
+    "cats_dogs": "cats_and_dogs_filtered.zip",
+    "cifar10": "cifar-10-binary.tar.gz",
+    "digits": "mnist.npz",
 }
 
 

@@ -8,14 +8,24 @@ import re
 import shutil
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from tlhelpers.data.splits import SETTLED_NANOSECONDS
-from tlhelpers.runtime import cache_folder, cache_place, locked, replacing, write_atomically
+from tlhelpers.progress import progress_bar
+from tlhelpers.runtime import (
+    begin_real,
+    cache_folder,
+    cache_place,
+    fall_back,
+    locked,
+    may_fall_back,
+    replacing,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     import requests
@@ -51,12 +61,14 @@ def _weights(name: str, digest: str | None, megabytes: float, licence: str, of: 
 
 
 # Weights: addresses and digests as in keras.applications (Keras 3.15), which has none for
-# MobileNetV2. MNIST: as in keras.datasets.mnist.
+# MobileNetV2. MNIST: as in keras.datasets.mnist. CIFAR-10: as on its page,
+# www.cs.toronto.edu/~kriz/cifar.html.
 # fmt: off
 _GOOGLE = "https://storage.googleapis.com"
 _MOBILENET_V2 = "mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_{}_no_top.h5"
 _ROWS = (
     RemoteFile("cats_and_dogs_filtered.zip", f"{_GOOGLE}/mledu-datasets/cats_and_dogs_filtered.zip", None, 68.6, "no open licence: Asirra photographs (Petfinder.com, Microsoft), for research", "3,000 photographs of cats and dogs"),
+    RemoteFile("cifar-10-binary.tar.gz", "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530", 170.1, "none stated; cite Krizhevsky (2009)", "CIFAR-10 as records of pixels"),
     RemoteFile("cifar10.zip", None, None, 140.0, "none stated; cite Krizhevsky (2009)", "CIFAR-10 as folders of image files"),
     RemoteFile("mnist.npz", f"{_GOOGLE}/tensorflow/tf-keras-datasets/mnist.npz", "sha256:731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1", 11.5, "CC BY-SA 3.0", "MNIST digits as arrays"),
     RemoteFile("vgg16_edges_hed_bsds500_notop.h5", None, None, 29.5, "MIT", "VGG16 without its top, trained on from ImageNet to find edges (HED on BSDS500), in half precision"),
@@ -117,6 +129,65 @@ def fetch(name: str, to: str | Path | None = None) -> Path:
         with replacing(target, path.stat().st_size) as part:
             shutil.copyfile(path, part)
     return target
+
+
+def settle(names: Iterable[str]) -> None:
+    """Where the real tier is only Colab's default, fetch files now, or go on in the embedded tier.
+
+    Nothing happens where somebody chose the tier: there :func:`fetch` succeeds or raises.
+
+    Args:
+        names: Base names of the files.
+
+    Raises:
+        DownloadError: If one can't be had after something else of the real tier was given out: a
+            session is never half real, half embedded.
+    """
+    if not may_fall_back():
+        return
+    names = list(dict.fromkeys(names))
+    try:
+        _announce([known_file(name) for name in names if not _at_hand(name)])
+        for name in names:
+            fetch(name)
+    except DownloadError as error:
+        reason = str(error).split(". ")[0]
+        if not fall_back():
+            raise DownloadError(
+                f"{reason}. This session began in the real tier, and goes on in the embedded one: "
+                "run the notebook again from its first cell. To try the real tier once more, "
+                "restart it first."
+            ) from None
+        print(f"{reason}; so this session uses the embedded tier, which downloads nothing.")
+    else:
+        if names:
+            begin_real()
+
+
+MEGABYTES_A_SECOND = (2, 20)
+"""Assumed, for a first guess of how long a download takes: a home's line, and a data centre's."""
+
+
+def _announce(files: list[RemoteFile]) -> None:
+    """Say what will be downloaded, how much it is, and about how long it takes."""
+    if not files:
+        return
+    slow, fast = MEGABYTES_A_SECOND
+    size = sum(file.megabytes for file in files)
+    print(
+        f"{size:,.0f} MB are downloaded now, once: about {size / fast:,.0f} to {size / slow:,.0f} s "
+        f"at an assumed {slow} to {fast} MB/s. TLH_TIER=embedded downloads nothing.\n"
+        f"Files: {', '.join(f'{one.name} ({one.megabytes:g} MB)' for one in files)}",
+        flush=True,
+    )
+
+
+def _at_hand(name: str) -> bool:
+    """Tell whether a file need not be downloaded: a mirror's folder has it, or the cache."""
+    place = mirror()
+    if place and not _is_url(place):
+        return True
+    return any((cache_folder() / "files").glob(f"*/{name}"))
 
 
 def digest_of(path: str | Path, algorithm: str = "sha256") -> str:
@@ -224,8 +295,7 @@ def _download(name: str, url: str, digest: str | None, target: Path) -> None:
     pooch.get_logger().setLevel("WARNING")
     size = int(FILES[name].megabytes * 1e6) if name in FILES else None
     amount = f" ({size / 1e6:g} MB)" if size else ""
-    print(f"Fetching {name}{amount} from {_shown(url)} to {target.parent} (TLH_CACHE)")
-    get = pooch.HTTPDownloader(progressbar=True, chunk_size=1 << 16)
+    print(f"Fetching {name}{amount} from {_shown(url)} to {target.parent} (TLH_CACHE)", flush=True)
     # A killed process leaves its part behind: it is in the way of nobody, and overwritten.
     part = target.with_name(f".{name}.part")
     files = pooch.create(part, base_url="", registry={name: digest}, urls={name: url})
@@ -233,7 +303,7 @@ def _download(name: str, url: str, digest: str | None, target: Path) -> None:
     def download(address: str, path: str, _: object) -> None:
         # Pooch's own file could be read by its owner only, and a cache may be shared.
         os.remove(path)
-        _patiently(lambda: get(address, path, files), name, url)
+        _patiently(lambda: _save(address, path, name), name, url)
         _check_kind(Path(path), name, url, digest)
 
     try:
@@ -244,6 +314,22 @@ def _download(name: str, url: str, digest: str | None, target: Path) -> None:
         raise _failure(name, url, "what came has not the expected digest") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+_TIMEOUT = 30  # seconds without an answer
+
+
+def _save(url: str, path: str, name: str) -> None:
+    """Write what comes from a URL to a file, with progress."""
+    import requests
+
+    with requests.get(url, timeout=_TIMEOUT, stream=True) as answer, open(path, "wb") as file:
+        answer.raise_for_status()
+        size = int(answer.headers.get("Content-Length", 0))
+        with progress_bar(size, name, "B", unit_scale=True) as bar:
+            for chunk in answer.iter_content(1 << 16):
+                file.write(chunk)
+                bar.update(len(chunk))
 
 
 _MAGIC = {".zip": b"PK\x03\x04", ".npz": b"PK\x03\x04", ".h5": b"\x89HDF\r\n\x1a\n"}
@@ -361,7 +447,7 @@ def _content_at(url: str) -> bytes:
 
     def get() -> bytes:
         content = b""
-        with requests.get(url, timeout=30, stream=True) as answer:
+        with requests.get(url, timeout=_TIMEOUT, stream=True) as answer:
             answer.raise_for_status()
             for chunk in answer.iter_content(1 << 16):
                 content += chunk

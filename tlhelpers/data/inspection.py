@@ -2,19 +2,17 @@
 
 import contextlib
 import hashlib
-import os
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import PIL
 from PIL import Image
 
 from tlhelpers.data.images import UnreadableImageError, decoded, file_content, has_alpha
+from tlhelpers.progress import counted
 from tlhelpers.runtime import cache_folder, usable_cores, write_atomically
 
 THUMB = 32
@@ -35,10 +33,7 @@ FACTS = np.dtype(
 )
 """What is known of an image file."""
 
-_Found = TypeVar("_Found")
-
 _SECONDS_BETWEEN_SAVES = 30.0
-_SECONDS_BETWEEN_LINES = 20.0
 
 
 def inspect_image(
@@ -122,7 +117,8 @@ def inspect_images(paths: Sequence[Path], folder: Path) -> tuple[list[str], np.n
     pool = ThreadPoolExecutor(max(1, min(usable_cores(), len(paths))))
     try:
         found = pool.map(lambda path: inspect_image(path, known), paths)
-        for reason, one in _with_progress(found, len(paths), folder.resolve().name):
+        what = f"looking at {folder.resolve().name}"
+        for reason, one in counted(found, len(paths), what, " files"):
             facts[len(reasons)] = one
             reasons.append(reason)
             if time.monotonic() - saved > _SECONDS_BETWEEN_SAVES:
@@ -168,18 +164,3 @@ def _remember(
     stored = b"".join(one.tobytes() for one in whole.values())
     with contextlib.suppress(OSError):
         write_atomically(place, hashlib.sha256(stored).digest() + stored)
-
-
-def _with_progress(found: Iterator[_Found], total: int, what: str) -> Iterator[_Found]:
-    """Show a bar where somebody watches it, else print a line now and then."""
-    if sys.stderr.isatty() or "ipykernel" in sys.modules:
-        from tqdm import tqdm
-
-        yield from tqdm(found, total=total, unit=" files", desc=f"looking at {what}", delay=2)
-        return
-    said = time.monotonic()
-    for count, one in enumerate(found, start=1):
-        yield one
-        if time.monotonic() - said > _SECONDS_BETWEEN_LINES and not os.environ.get("TQDM_DISABLE"):
-            print(f"{what}: {count:,} of {total:,} files looked at", file=sys.stderr, flush=True)
-            said = time.monotonic()

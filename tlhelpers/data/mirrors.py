@@ -12,18 +12,16 @@ from tlhelpers.data.downloads import (
     fetch,
     has_digest,
     known_file,
-    mirror,
     mirror_names,
     read_sums,
     write_sums,
 )
-from tlhelpers.data.published import write_cifar10
 from tlhelpers.runtime import locked, remove_unfinished, writable_folder
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What :func:`fetch_all` did: "fetched", "already there", "made", or "failed" and why."""
+    """What :func:`fetch_all` did: "fetched", "already there", or "failed" and why."""
 
     name: str
     status: str
@@ -56,7 +54,7 @@ def fetch_all(folder: str | Path, names: Iterable[str] | None = None) -> list[Fe
         raise ValueError(f"A mirror must be a folder with a name. Received: {str(folder)!r}.")
     mirrored = mirror_names()
     if names is None:
-        published = [row.name for row in FILES.values() if row.url or row.name == "cifar10.zip"]
+        published = [row.name for row in FILES.values() if row.url]
         names = published if mirrored is None else sorted(mirrored)
     chosen = list(names) if mirrored is not None else [known_file(name).name for name in names]
     target = writable_folder(Path(folder).expanduser(), "The mirror", "Name another folder.")
@@ -73,13 +71,9 @@ def _add_to_mirror(name: str, folder: Path) -> Fetched:
             listed = read_sums(folder / SUMS)
             if name in listed and has_digest(path, listed[name]):
                 return Fetched(name, "already there", path.stat().st_size)
-            made = name == "cifar10.zip" and mirror() is None
-            if made:
-                write_cifar10(path)
-            else:
-                fetch(name, to=folder)
+            fetch(name, to=folder)
             write_sums(folder, {**listed, name: digest_of(path)})
     except (DownloadError, OSError) as error:
         print(error)
         return Fetched(name, "failed", 0, str(error))
-    return Fetched(name, "made" if made else "fetched", path.stat().st_size)
+    return Fetched(name, "fetched", path.stat().st_size)

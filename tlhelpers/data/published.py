@@ -2,7 +2,9 @@
 
 import functools
 import io
+import tarfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
@@ -22,7 +24,6 @@ from tlhelpers.data.downloads import (
 from tlhelpers.data.splits import in_threads
 from tlhelpers.runtime import cache_folder, locked, remove_unfinished, replacing
 
-CIFAR10_ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 CIFAR10_CLASSES = (
     "airplane",
     "automobile",
@@ -63,6 +64,7 @@ _PHOTOGRAPHS = (
     r"cats_and_dogs_filtered/(?:(?:train|validation)/(?:cats|dogs)/\w+\.\d+\.jpg|vectorize\.py)"
 )
 _CIFAR10_IMAGES = rf"cifar10/(?:train|test)/(?:{'|'.join(CIFAR10_CLASSES)})/\d+\.(?:png|jpe?g)"
+_RECORD, _BATCH = 1 + 3 * 32 * 32, 10_000  # bytes of a record, records of a file
 _CIFAR10_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels", "is_jpeg")
 
 
@@ -96,7 +98,7 @@ def load_cifar10(archive: Path) -> tuple[dict[str, np.ndarray], bool]:
         archive: A zip of ``cifar10/{train,test}/<class>/<number>.png`` or ``.jpg``, 32 × 32 pixels.
 
     Returns:
-        The arrays, memory-mapped, by the names that :func:`load_by_keras` uses; and whether the
+        The arrays, memory-mapped, by the names that :func:`load_cifar10_records` uses; and whether the
         files are JPEG-compressed.
 
     Raises:
@@ -151,55 +153,37 @@ def load_mnist(file: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def load_by_keras() -> dict[str, np.ndarray]:
-    """Have Keras download CIFAR-10 and check its digest.
-
-    Returns:
-        ``train_images`` uint8 [50000, 32, 32, 3], ``train_labels`` [50000], and ``test_images`` and
-        ``test_labels`` with 10,000.
-
-    Raises:
-        DownloadError: If it can't be had.
-        ValueError: If it holds something else.
-    """
-    import keras
-
-    try:
-        parts = dict(zip(("train", "test"), keras.datasets.cifar10.load_data(), strict=True))
-    except Exception as error:  # Keras raises a bare Exception when a download fails.
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DownloadError(
-            f"CIFAR-10 was to be fetched from {CIFAR10_ADDRESS}, and that failed: {reason}. Set "
-            "TLH_MIRROR=<folder or URL> to a place that holds cifar10.zip, or use the embedded "
-            "tier, which downloads nothing (TLH_TIER=embedded)."
-        ) from None
-    arrays = {}
-    for part, (images, labels) in parts.items():
-        arrays[f"{part}_images"] = np.moveaxis(images, 1, -1) if images.shape[1] == 3 else images
-        arrays[f"{part}_labels"] = labels[:, 0]
-    _check_sizes("cifar10", "cifar-10-python.tar.gz", _class_sizes(arrays, CIFAR10_CLASSES))
-    return arrays
-
-
-def write_cifar10(path: Path) -> None:
-    """Write CIFAR-10, fetched by Keras, as the archive of PNG files that a mirror holds.
+def load_cifar10_records(archive: Path) -> dict[str, np.ndarray]:
+    """Read CIFAR-10 from its publisher's "binary version": records of a label and three planes.
 
     Args:
-        path: The archive to write; :func:`load_cifar10` says what it holds.
+        archive: The file ``cifar-10-binary.tar.gz``.
+
+    Returns:
+        ``train_images`` uint8 [50000, 32, 32, 3], ``train_labels`` uint8 [50000], and
+        ``test_images`` and ``test_labels`` with 10,000.
 
     Raises:
-        DownloadError: If CIFAR-10 can't be had.
+        ValueError: If the archive holds something else.
     """
-    arrays = load_by_keras()
-    with replacing(path) as part, zipfile.ZipFile(part, "w") as zipped:
-        for split in ("train", "test"):
-            pairs = zip(arrays[f"{split}_images"], arrays[f"{split}_labels"], strict=True)
-            for number, (image, label) in enumerate(pairs):
-                png = io.BytesIO()
-                Image.fromarray(image).save(png, "PNG")
-                name = f"cifar10/{split}/{CIFAR10_CLASSES[label]}/{number:05d}.png"
-                # A fixed date keeps the archive's digest the same on every machine.
-                zipped.writestr(zipfile.ZipInfo(name, (2009, 1, 1, 0, 0, 0)), png.getvalue())
+    arrays = {}
+    batches = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
+    try:
+        with tarfile.open(archive) as packed:
+            for part, names in batches.items():
+                files = [packed.extractfile(f"cifar-10-batches-bin/{name}.bin") for name in names]
+                content = b"".join(file.read(_BATCH * _RECORD) for file in files if file)
+                records = np.frombuffer(content, np.uint8).reshape(-1, _RECORD)
+                planes = records[:, 1:].reshape(-1, 3, 32, 32)
+                arrays[f"{part}_images"] = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
+                arrays[f"{part}_labels"] = records[:, 0]
+    except (tarfile.TarError, OSError, EOFError, zlib.error, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{archive.name} must hold CIFAR-10's six files of records. Received: "
+            f"{str(error) or type(error).__name__}. {vouched_by(archive.name)}"
+        ) from None
+    _check_sizes("cifar10", archive.name, _class_sizes(arrays, CIFAR10_CLASSES))
+    return arrays
 
 
 def _check_sizes(name: str, file: str, found: Mapping[str, int]) -> None:

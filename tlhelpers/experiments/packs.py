@@ -20,6 +20,7 @@ import numpy as np
 
 from tlhelpers.data.packs import Pack, Quantised, RecordedNetwork, quantise
 from tlhelpers.experiments.records import environment
+from tlhelpers.progress import progress_bar
 from tlhelpers.runtime import cache_folder, replacing, write_atomically
 from tlhelpers.transfer.features import PIXELS, pixel_scores
 
@@ -246,7 +247,6 @@ def _look(sitting: Sitting, data: "Dataset") -> tuple["Backbone | None", dict[st
 def _stage_features(base: "Backbone", split: "Split") -> list[np.ndarray]:
     """Average every stage's map over its places, in one pass over the images."""
     import keras
-    from tqdm import tqdm
 
     from tlhelpers.transfer.recipes import inference_batch_size
 
@@ -257,7 +257,7 @@ def _stage_features(base: "Backbone", split: "Split") -> list[np.ndarray]:
     model = keras.Model(images, network(base.preprocess(images), training=False))
     length = inference_batch_size(base.input_size)
     outputs = []
-    with tqdm(total=len(split), unit=" images", desc=f"{base.name} {split.name}") as bar:
+    with progress_bar(len(split), f"{base.name} {split.name}", " images") as bar:
         for start in range(0, len(split), length):
             pixels = split.load(range(start, min(start + length, len(split))), base.input_size)
             padded = np.zeros((length, *pixels.shape[1:]), pixels.dtype)

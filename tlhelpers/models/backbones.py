@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlhelpers.data.downloads import fetch, mirror, mirror_names
+from tlhelpers.data.downloads import fetch, mirror, mirror_names, settle
 from tlhelpers.data.packs import NotAtHand, NotRecordedError, RecordedNetwork, find_network
-from tlhelpers.runtime import tier
+from tlhelpers.runtime import may_fall_back, tier
 
 if TYPE_CHECKING:
     import keras
@@ -539,6 +539,8 @@ def load_backbone(
         )
     last = check_stage(cut or list(row.stages)[-1], tuple(row.stages), name)
     ends = dict(list(row.stages.items())[: list(row.stages).index(last) + 1])
+    if name != "vgg16_mini" and weights in ("pretrained", *row.others) and may_fall_back():
+        settle([row.others.get(str(weights)) or published_file(name, input_size)])
     if (
         tier() == "embedded"
         and name != "vgg16_mini"
@@ -577,7 +579,7 @@ def load_backbone(
             Backbone(name, model, row.preprocessing, layers, input_size, "random", row.paper)
         )
     elif weights in ("pretrained", *row.others):
-        held = row.others.get(str(weights)) or _published_file(name, input_size)
+        held = row.others.get(str(weights)) or published_file(name, input_size)
         vouched = f", although {mirror()} lists it with this digest" if mirror() else ""
         _load_file(whole, fetch(held), name, vouched)
     else:
@@ -628,7 +630,7 @@ def _unfrozen(model: "keras.Model") -> "keras.Model":
     return model
 
 
-def _published_file(name: str, input_size: int) -> str:
+def published_file(name: str, input_size: int) -> str:
     """Choose the file of a network's ImageNet weights for a size of image."""
     row, in_mirror = ARCHITECTURES[name], mirror_names()
     if in_mirror is None and tier() == "embedded":

@@ -11,6 +11,7 @@ import numpy as np
 
 from tlhelpers.data.packs import HOW_TO_GET_PIXELS, NotRecordedError, load_pack
 from tlhelpers.models.backbones import Backbone, batch_normalisation
+from tlhelpers.progress import progress_bar
 from tlhelpers.runtime import has_gpu, installed_version
 from tlhelpers.transfer.recipes import inference_batch_size
 from tlhelpers.transfer.store import FORMAT, FeatureStore
@@ -123,7 +124,8 @@ def extract_features(
         grid: Cells along each side over which the feature map is averaged, or ``"map"`` for the
             whole map. Defaults to 1.
         dtype: How features are stored, ``"float32"`` or ``"float16"``. Defaults to ``"float32"``.
-        progress: Whether to show a bar when it takes more than two seconds. Defaults to True.
+        progress: Whether to show how far it is when it takes more than some seconds. Defaults to
+            True.
 
     Returns:
         Read-only array ``[n, d]`` of ``dtype`` (``[n, h, w, c]`` for the map), in the order of the
@@ -299,13 +301,11 @@ def _compute(
     progress: bool,
 ) -> None:
     """Compute the missing rows batch by batch, reading the next batch meanwhile."""
-    from tqdm import tqdm
-
     length = inference_batch_size(size)
     batches = [missing[i : i + length] for i in range(0, len(missing), length)]
     # Left to tqdm where a bar is wanted, so that its own TQDM_DISABLE is heeded.
     quiet = {} if progress else {"disable": True}
-    bar = tqdm(total=len(missing), unit=" images", desc="features", delay=2, **quiet)
+    bar = progress_bar(len(missing), "features", " images", **quiet)
     with bar, ThreadPoolExecutor(max_workers=1) as reader:
         pending = reader.submit(images.load, batches[0], size)
         for number, rows in enumerate(batches):

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from tlhelpers.data.splits import Dataset
+from tlhelpers.progress import progress_bar
 from tlhelpers.runtime import steps_per_execution
 from tlhelpers.transfer.recipes import Training, class_weights, inference_batch_size
 
@@ -32,6 +33,7 @@ class Batches(keras.utils.PyDataset):
         self.labels = labels
         self.batch_size = batch_size
         self.seed = seed
+        self.bar: Any = None  # counts the batches that are read, while a training shows progress
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
@@ -52,6 +54,8 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return one batch of inputs and labels."""
+        if self.bar is not None:
+            self.bar.update(self.epoch * len(self) + index + 1 - self.bar.n)
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         return self.load(rows, self.epoch), self.labels[rows]
 
@@ -243,16 +247,17 @@ def train(
         if weights is not None:  # Keras leaves the validation loss unweighted, to stop by another
             held_out += (np.array([weights[label] for label in labels.tolist()], np.float32),)
     images = len(model.input_shape) == 4
-    history = model.fit(
-        batches,
-        epochs=recipe.epochs,
-        shuffle=False,  # they are shuffled, by the seed; Keras would draw another order of batches
-        class_weight=weights,
-        validation_data=held_out,
-        validation_batch_size=min(
-            256, inference_batch_size(model.input_shape[1]) if images else 256
-        ),
-        callbacks=[counter, *stopping, *callbacks],
-        verbose=0,
-    )
+    with progress_bar(steps, "training", " batches") as batches.bar:
+        history = model.fit(
+            batches,
+            epochs=recipe.epochs,
+            shuffle=False,  # they are shuffled, by the seed; Keras would draw another order of batches
+            class_weight=weights,
+            validation_data=held_out,
+            validation_batch_size=min(
+                256, inference_batch_size(model.input_shape[1]) if images else 256
+            ),
+            callbacks=[counter, *stopping, *callbacks],
+            verbose=0,
+        )
     return {name: [float(value) for value in values] for name, values in history.history.items()}
