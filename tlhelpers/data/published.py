@@ -242,7 +242,7 @@ def _decode(archive: Path, folder: Path) -> None:
             parts = [found[f"{split}/{name}"] for name in CIFAR10_CLASSES]
             files = [(entry.filename, zipped.read(entry)) for part in parts for entry in part]
             decode = functools.partial(_decode_image, archive.name)
-            arrays[f"{split}_images"] = np.stack(in_threads(decode, files))
+            arrays[f"{split}_images"] = np.stack(in_threads(decode, files, f"decoding {split}"))
             arrays[f"{split}_labels"] = np.repeat(np.arange(10), [len(part) for part in parts])
         arrays["is_jpeg"] = np.array(any(not e.filename.endswith(".png") for e in entries))
     for name, array in arrays.items():

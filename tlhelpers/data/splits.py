@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 
 from tlhelpers.data.images import check_fit, digest_image, read_and_digest, resize_image
 from tlhelpers.data.packs import DRAWN_INSTEAD, HOW_TO_GET_PIXELS, NotRecordedError
+from tlhelpers.progress import counted
 from tlhelpers.runtime import as_integer, check_seed, usable_cores
 
 if TYPE_CHECKING:
@@ -441,7 +442,7 @@ class Split:
             if self._digests is None:
                 self._digests = [hashlib.sha256(image).digest() for image in self._pixels]
             return self._digests
-        in_threads(self._digest_file, range(len(self)))
+        in_threads(self._digest_file, range(len(self)), "reading images")
         found = [one for one in self._file_digests if one is not None]
         how = "" if self.fit == "crop" else self.fit
         how += "" if self.grey_range is None else f" {self.grey_range}"
@@ -679,12 +680,15 @@ class Dataset:
         )
 
 
-def in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+def in_threads(
+    function: Callable[[_Item], _Result], items: Sequence[_Item], what: str | None = None
+) -> list[_Result]:
     """Apply a function to all items with a thread for each processor, results in order.
 
     Args:
         function: What to apply; it should release the interpreter lock, as decoding does.
         items: What to apply it to.
+        what: What is done, where progress is to be shown. Defaults to showing none.
 
     Returns:
         One result for each item.
@@ -694,10 +698,15 @@ def in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> 
         [1, 2]
     """
     workers = min(usable_cores(), len(items))
+
+    def show(results: Iterator[_Result]) -> list[_Result]:
+        """Collect the results, with progress where that is wanted."""
+        return list(counted(results, len(items), what, " images") if what else results)
+
     if workers <= 1:
-        return [function(item) for item in items]
+        return show(map(function, items))
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(function, items))
+        return show(pool.map(function, items))
 
 
 def _checked_labels(labels: Any, num_classes: int, count: int) -> np.ndarray:

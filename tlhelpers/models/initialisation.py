@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tlhelpers.progress import counted
+
 if TYPE_CHECKING:
     import keras
 
@@ -62,7 +64,8 @@ def standardise_channels(model: "keras.Model", inputs: np.ndarray) -> None:
             f"Received: {model.name}, which has other layers."
         )
     x = keras.ops.convert_to_tensor(np.asarray(inputs, np.float32))
-    for layer in model.layers[1:]:
+    layers = model.layers[1:]
+    for layer in counted(layers, len(layers), "standardising random weights", " layers"):
         if layer.weights:
             kernel, _ = layer.get_weights()
             sums = np.asarray(
