@@ -167,6 +167,13 @@ def test_who_asks_for_the_real_tier_gets_it_or_an_error(colab, server, how):
     assert "uses the embedded tier" not in done.stdout
 
 
+def test_a_mirror_that_is_not_there(colab):
+    done = colab(NO_SETUP + CHAPTER, TLH_MIRROR="http://127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("uses the embedded tier") == 1
+    assert "END RecordedBackbone cats_dogs" in done.stdout
+
+
 def test_who_asks_for_the_embedded_tier_downloads_nothing(colab, server):
     done = colab(NO_SETUP + CHAPTER, TLH_TIER="embedded")
     assert done.stdout == "END RecordedBackbone cats_dogs (2, 1280)\n"

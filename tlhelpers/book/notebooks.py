@@ -205,18 +205,18 @@ class _Watch:
 
     def start(self, *, cell: Any, cell_index: int) -> None:
         """Note that a cell starts, and say so."""
+        if cell_index not in self._code_cells:
+            return
         self.cell, self._started = cell_index, time.perf_counter()
-        self._heard = ""
-        if cell_index in self._code_cells:
-            headings = [
-                line.lstrip("# ")
-                for before in self._document.cells[:cell_index]
-                if before.cell_type == "markdown"
-                for line in before.source.splitlines()
-                if line.startswith("#")
-            ]
-            self._say(headings[-1] if headings else "")
-            self._said = -float("inf")  # what it prints first is passed on at once
+        headings = [
+            line.lstrip("# ")
+            for before in self._document.cells[:cell_index]
+            if before.cell_type == "markdown"
+            for line in before.source.splitlines()
+            if line.startswith("#")
+        ]
+        self._say(headings[-1] if headings else "")
+        self._said = -float("inf")  # what it prints first is passed on at once
 
     def hear(self, text: str) -> None:
         """Keep what the running cell printed last, of a bar its last state; pass it on now and then."""

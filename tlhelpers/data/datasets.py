@@ -112,7 +112,7 @@ def load_dataset(
         knobs[knob] = as_integer(knob, knobs[knob])
     seed = check_seed(seed)
     if tier is None:
-        settle(files_of(name))
+        settle(lambda: files_of(name))
     chosen = tier or tier_in_force()
     make = entry.embedded if chosen == "embedded" else entry.real
     size = entry.embedded_size if chosen == "embedded" else entry.real_size

@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -131,13 +131,13 @@ def fetch(name: str, to: str | Path | None = None) -> Path:
     return target
 
 
-def settle(names: Iterable[str]) -> None:
+def settle(needed: Callable[[], list[str]]) -> None:
     """Where the real tier is only Colab's default, fetch files now, or go on in the embedded tier.
 
     Nothing happens where somebody chose the tier: there :func:`fetch` succeeds or raises.
 
     Args:
-        names: Base names of the files.
+        needed: Returns the base names of the files; a mirror may have to be asked for them.
 
     Raises:
         DownloadError: If one can't be had after something else of the real tier was given out: a
@@ -145,8 +145,8 @@ def settle(names: Iterable[str]) -> None:
     """
     if not may_fall_back():
         return
-    names = list(dict.fromkeys(names))
     try:
+        names = list(dict.fromkeys(needed()))
         _announce([known_file(name) for name in names if not _at_hand(name)])
         for name in names:
             fetch(name)

@@ -540,7 +540,7 @@ def load_backbone(
     last = check_stage(cut or list(row.stages)[-1], tuple(row.stages), name)
     ends = dict(list(row.stages.items())[: list(row.stages).index(last) + 1])
     if name != "vgg16_mini" and weights in ("pretrained", *row.others) and may_fall_back():
-        settle([row.others.get(str(weights)) or published_file(name, input_size)])
+        settle(lambda: [row.others.get(str(weights)) or published_file(name, input_size)])
     if (
         tier() == "embedded"
         and name != "vgg16_mini"

@@ -3,7 +3,7 @@
 from tlhelpers.data.datasets import DATASETS, files_of
 from tlhelpers.data.downloads import settle
 from tlhelpers.models.backbones import ARCHITECTURES, published_file
-from tlhelpers.runtime import begin_anew, may_fall_back, tier
+from tlhelpers.runtime import begin_anew, tier
 
 
 def choose_tier(*needs: str, input_size: int = 224) -> str:
@@ -35,9 +35,13 @@ def choose_tier(*needs: str, input_size: int = 224) -> str:
             f"What a session needs is one of {', '.join([*sorted(DATASETS), *ARCHITECTURES])}. "
             f"Received: {', '.join(map(repr, unknown))}."
         )
-    begin_anew()
-    if may_fall_back():
+
+    def needed() -> list[str]:
+        """Name the files."""
         networks = [name for name in needs if name in ARCHITECTURES and name != "vgg16_mini"]
         data = [file for name in needs if name in DATASETS for file in files_of(name)]
-        settle([*data, *(published_file(name, input_size) for name in networks)])
+        return [*data, *(published_file(name, input_size) for name in networks)]
+
+    begin_anew()
+    settle(needed)
     return tier()
