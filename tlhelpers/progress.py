@@ -24,7 +24,8 @@ class _Lines:
             print(line, file=sys.stderr, flush=True)
 
     def flush(self) -> None:
-        """Do nothing: lines are flushed as they are written."""
+        """Hand on what was written."""
+        sys.stderr.flush()
 
 
 def progress_bar(total: int, what: str, unit: str, **options: Any) -> "tqdm":
