@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tlhelpers import claim
+from tlhelpers import claim, runtime
 from tlhelpers.book.prose import ClaimError
 
 
@@ -34,6 +34,21 @@ def test_what_does_not_hold_stops_the_chapter(value, limits, capsys):
     with pytest.raises(ClaimError, match=r"The text says: tuning helps. Measured: .*it takes at "):
         claim("tuning helps", value, **limits)
     assert capsys.readouterr().out == ""
+
+
+def test_in_colab_only_the_real_tier_goes_on(monkeypatch, capsys):
+    monkeypatch.setattr(runtime, "_chosen_tier", None)
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab_20260201")
+    claim("tuning helps", 0.05, at_least=0.1)
+    told = "✗ The text says: tuning helps. Measured: 0.050, where it takes at least 0.100. "
+    assert capsys.readouterr().out.startswith(told)
+    monkeypatch.setenv("TLH_TIER", "embedded")
+    with pytest.raises(ClaimError):
+        claim("tuning helps", 0.05, at_least=0.1)
+    monkeypatch.delenv("COLAB_RELEASE_TAG")
+    monkeypatch.setenv("TLH_TIER", "real")
+    with pytest.raises(ClaimError):
+        claim("tuning helps", 0.05, at_least=0.1)
 
 
 def test_a_claim_that_could_not_fail():
