@@ -6,6 +6,7 @@ from scipy import stats
 
 from tlhelpers.evaluation.scores import (
     balanced_accuracy,
+    difference_over_draws,
     majority_accuracy,
     mean_interval,
     paired_difference,
@@ -104,6 +105,34 @@ def test_paired_difference_needs_pairs():
         paired_difference(np.ones(3, bool), np.ones(4, bool))
     with pytest.raises(ValueError, match=r"\(0,\)"):
         paired_difference(np.ones(0, bool), np.ones(0, bool))
+
+
+def test_a_difference_over_draws_holds_the_recipes_difference():
+    """Heads differ by draw, images by how hard they are: the interval must cover both."""
+    rng = np.random.default_rng(0)
+    times, draws, n, true = 400, 5, 200, 0.05
+    held = {"both": 0, "images": 0}
+    for _ in range(times):
+        hard = rng.normal(0, 0.15, n)
+        luck = rng.normal(0, 0.05, (draws, 1))
+        first = rng.random((draws, n)) < 0.7 + hard
+        second = rng.random((draws, n)) < 0.7 + true + hard + luck
+        over = difference_over_draws(first, second)
+        one = paired_difference(first[0], second[0])
+        assert over.accuracy == pytest.approx(second.mean() - first.mean())
+        assert over.low < over.accuracy < over.high
+        held["both"] += over.low <= true <= over.high
+        held["images"] += one.low <= true <= one.high
+    assert held["both"] / times >= 0.94
+    assert held["images"] / times <= 0.93
+
+
+@pytest.mark.parametrize("shape", [(1, 9), (5, 1), (9,), (0, 9)])
+def test_a_difference_over_draws_needs_draws_and_images(shape):
+    with pytest.raises(ValueError, match="2 draws or more"):
+        difference_over_draws(np.ones(shape, bool), np.ones(shape, bool))
+    with pytest.raises(ValueError, match=r"\(5, 9\) and \(5, 8\)"):
+        difference_over_draws(np.ones((5, 9), bool), np.ones((5, 8), bool))
 
 
 def test_mean_interval_agrees_with_scipy():

@@ -5,7 +5,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlhelpers.experiments.field import cifar10, cifar10_alike, digits, photographs, stages
+from tlhelpers.experiments.field import (
+    cifar10,
+    cifar10_alike,
+    digits,
+    photographs,
+    remedies,
+    stages,
+)
 from tlhelpers.experiments.field.plans import Experiment, grid, load_real, run_network
 from tlhelpers.experiments.records import Settings, identity, load_record, record_missing
 
@@ -46,6 +53,7 @@ EXPERIMENTS = {
         grid(CATS_DOGS, (20, 100, 500, 1000), seeds=5), load_real("cats_dogs"), run_network
     ),
     "photographs": Experiment(photographs.plan, photographs.load, photographs.run),
+    "remedies": Experiment(remedies.plan, remedies.load, remedies.run, more=remedies.more),
     "objects": Experiment(
         grid([{**cifar10.SMALL, "method": "scratch"}], (5, 20, 100), seeds=3),
         _load_objects,
