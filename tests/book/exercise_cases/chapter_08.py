@@ -16,7 +16,7 @@ CASES = {
         {0.9647: "without", 0.9993: "multiplied", 0.4823: "not the probability"},
     ),
     "08-4": (
-        [{str(pull): np.float32(0.7 + pull / 500) for pull in (5, 20, 80)}],
-        {},
+        [0.25, np.float64(0.22), "25%", 25],
+        {1.0: "on others", 0.75: "seem", 0.02: "before the folds"},
     ),
 }

@@ -1,13 +1,13 @@
-"""Chapter 8: an interval, a paired test, a temperature, and the strength of weight decay."""
+"""Chapter 8: an interval, a paired test, a temperature, and copies that straddle folds."""
 
-from tlhelpers.book.exercises.judging import Exercise, near, number, scores_by_stage
+from tlhelpers.book.exercises.judging import Exercise, near, number
 
 EXERCISES: dict[str, Exercise] = {
     # wilson_interval(45, 50)[0]
     "08-1": Exercise(
         read=number,
         right=near(0.786398, 5e-3),
-        praise="right: about eleven points below the score, and seven above it: it is lopsided.",
+        praise="right: about eleven points below the score, and under six above it: it is lopsided.",
         hint="Wilson's interval for 45 successes in 50 trials has two ends; give the lower, 0 to 1.",
         mistakes=(
             (near(0.956524, 3e-3), "That is where it ends."),
@@ -22,7 +22,7 @@ EXERCISES: dict[str, Exercise] = {
     "08-2": Exercise(
         read=number,
         right=near(0.022645, 0.03),
-        praise="right: the other 956 pictures say nothing about which model is better.",
+        praise="right: the other 956 images say nothing about which model is better.",
         hint="Only disagreements count. If the models are equally good, each of them is a coin toss.",
         mistakes=(
             (near(0.011323, 0.03), "That is one-sided: 14 to 30 would have been as surprising."),
@@ -45,16 +45,20 @@ EXERCISES: dict[str, Exercise] = {
             (near(0.482332, 3e-3), "The logits are divided by T, not the probability."),
         ),
     ),
+    # 1.00 with copies in the training folds, 0.75 on photographs of which there is none.
     "08-4": Exercise(
-        read=scores_by_stage,
-        right=lambda s: len(s) >= 3 and len(set(s.values())) > 1,
-        praise="these look measured. Are the differences larger than those of another order?",
-        hint="Call fine_tune(0, pull=…, towards=zero) for each strength, and accuracy on its result.",
+        read=number,
+        right=lambda v: 0.15 <= v <= 0.35 or 15 <= v <= 35,
+        praise="right: nearly every photograph meets a copy of itself. Draw folds of photographs "
+        "first, and repeat afterwards.",
+        hint="Cross-validate on the repeated rows; fit to the rows without repeats, and score on all "
+        "photographs that are not among them; subtract.",
         mistakes=(
-            (lambda s: len(s) < 3, "One entry for each of the three strengths, please."),
+            (lambda v: 0.93 <= v <= 1, "That is what it seems to have; what has it on others?"),
+            (lambda v: 0.6 <= v < 0.93, "That is what it has; what did it seem to have?"),
             (
-                lambda s: len(set(s.values())) == 1,
-                "All are the same: does each run have a strength of its own, and towards=zero?",
+                lambda v: abs(v) < 0.1,
+                "Were the rows repeated before the folds were drawn, and the folds shuffled?",
             ),
         ),
     ),
