@@ -45,7 +45,7 @@ def requirements():
 
 def declared():
     extras = PROJECT["optional-dependencies"]
-    return [*PROJECT["dependencies"], *extras["book"], *extras["test"]]
+    return [*PROJECT["dependencies"], *extras["book"], *extras["export"], *extras["test"]]
 
 
 def targets():

@@ -10,7 +10,13 @@ import numpy as np
 from tlhelpers.data.downloads import DownloadError, mirror_names
 from tlhelpers.data.splits import Split
 from tlhelpers.evaluation.scores import paired_difference
-from tlhelpers.models.backbones import ARCHITECTURES, Backbone, RecordedBackbone, load_backbone
+from tlhelpers.models.backbones import (
+    ARCHITECTURES,
+    IMAGENET,
+    Backbone,
+    RecordedBackbone,
+    load_backbone,
+)
 from tlhelpers.runtime import cache_place
 from tlhelpers.transfer.features import pooled_features
 from tlhelpers.transfer.heads import LinearHead
@@ -237,7 +243,10 @@ def fine_tune(
     if not pictures.held_out:
         return {"tried": False, "why": "there are too few images to tell whether it helps"}, learned
     full = load_backbone(learned.base.name, learned.base.input_size)
-    recipe = recipes.fine_tuning(len(data.train), len(data.validation), full.input_size)
+    near = full.source == IMAGENET
+    recipe = recipes.fine_tuning(
+        len(data.train), len(data.validation), full.input_size, near_source=near
+    )
     # The frozen stages see each image and its views once; what is trained costs about a third of a
     # pass forward, and twice that back, for every epoch.
     passes = len(data.train) * (1 + (recipe.views or 0) + 1.5 * recipe.epochs)

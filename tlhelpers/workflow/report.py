@@ -67,10 +67,14 @@ def headline(card: dict[str, Any]) -> str:
     """Write the answer in a sentence, from a card."""
     score, floor = card["score"], card["floors"]["majority"]
     seen = "it never saw" if score["held_out"] else "predicted by models that never saw them"
+    accuracy = score["accuracy"]
+    uneven = ""
+    if score["without_weights"]:
+        uneven = f" Each class counted the same, {score['balanced']:.1%}."
     return (
-        f"{score['accuracy']['value']:.1%} ({score['accuracy']['low']:.1%} to "
-        f"{score['accuracy']['high']:.1%}) right on {score['accuracy']['n']:,} photographs {seen}; "
-        f"guessing the commonest class gives {floor:.0%}."
+        f"{accuracy['value']:.1%} ({accuracy['low']:.1%} to {accuracy['high']:.1%}) right on "
+        f"{accuracy['n']:,} photographs {seen}; guessing the commonest class gives {floor:.0%}."
+        f"{uneven}"
     )
 
 

@@ -93,6 +93,8 @@ def train_folder(
     photos, out = Path(photos).expanduser(), Path(out).expanduser()
     if not 0 < wanted_error < 1:
         raise ValueError(f"A wanted error rate lies between 0 and 1. Received: {wanted_error}.")
+    if not minutes >= 0:
+        raise ValueError(f"minutes must be 0 or more. Received: {minutes}.")
     check_formats(list(formats or ()))
     noted = results.claim(out, photos)
     setup(seed, tier=None if os.environ.get("TLH_TIER") else "real", precision="float32")
