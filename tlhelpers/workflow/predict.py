@@ -105,6 +105,25 @@ class SavedRun:
                 else:
                     yield name, None, float("nan"), image
 
+    def distances(self, images: np.ndarray) -> np.ndarray:
+        """Return how far images are from what was trained on.
+
+        Args:
+            images: ``uint8 [n, s, s, 3]``, RGB, in the model's size.
+
+        Returns:
+            ``[n]``, 0 to 2; above ``familiar.limit`` an image is unknown.
+
+        Raises:
+            ValueError: If nothing was saved to tell it by.
+        """
+        if self.familiar is None:
+            raise ValueError("Only models that tlhelpers train made tell strange images apart.")
+        length = inference_batch_size(images.shape[1])
+        forward = self._forward()
+        parts = [forward(images[at : at + length])[1] for at in range(0, len(images), length)]
+        return np.concatenate([np.empty(0), *parts])
+
     def _forward(self) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """Return what gives a batch's probabilities, and distances where strangers are told."""
         import keras
