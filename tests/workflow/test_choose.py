@@ -25,6 +25,18 @@ def test_stages_read_in_one_pass_are_those_read_one_by_one():
         np.testing.assert_allclose(found[name], expected, atol=1e-5)
 
 
+def test_what_was_read_once_is_found_again(own_cache):
+    """Whatever else Keras has made in the process, whose layers it numbers."""
+    base, images = small_backbone(), random_split(5)
+    first = stage_reader(base, base.stages[-2:])(images)
+    again = stage_reader(base.copy(), base.stages[-2:])(images)
+    assert len(list((own_cache / "features").iterdir())) == 1
+    np.testing.assert_array_equal(again["block5_pool"], first["block5_pool"])
+    other = stage_reader(base, base.stages[-3:-1])(images)
+    assert len(list((own_cache / "features").iterdir())) == 2
+    np.testing.assert_allclose(other["block4_pool"], first["block4_pool"], atol=1e-6)
+
+
 def test_the_stage_that_knows_the_labels_is_chosen():
     good, labels = two_clouds(apart=2.0)
     noise, _ = two_clouds(apart=0.0, seed=1)

@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tlhelpers.runtime import write_atomically
+from tlhelpers.runtime import cache_folder, write_atomically
 
 WRONG_LABELS = 40
 COPIES = 200
@@ -22,11 +21,12 @@ STRANGERS = 300
 def record_planted(to: str | Path, *, work: str | Path | None = None) -> dict[str, Any]:
     """Train on 2,000 photographs, plain and with planted faults, and record what was found.
 
-    Needs the real tier: photographs, CIFAR-10, MNIST and ImageNet weights.
+    Needs the real tier: photographs, CIFAR-10, MNIST and ImageNet weights. Once interrupted, it
+    goes on with the folder it was at.
 
     Args:
         to: The JSON file.
-        work: Folder for photographs and results. Defaults to a temporary one.
+        work: Folder for photographs and results. Defaults to ``planted`` in the cache.
 
     Returns:
         What was recorded: figures, each with its n.
@@ -41,29 +41,31 @@ def record_planted(to: str | Path, *, work: str | Path | None = None) -> dict[st
     files = load_photographs(fetch("cats_and_dogs_filtered.zip"))
     pets = {kind: files[f"train/{kind}"] for kind in ("cats", "dogs")}
     unseen = {kind: files[f"validation/{kind}"] for kind in ("cats", "dogs")}
-    with tempfile.TemporaryDirectory(dir=work) as made:
-        root = Path(made)
-        wrong = plant_wrong_labels(root / "wrong", pets, WRONG_LABELS)
-        copies = plant_copies(root / "copies", pets, COPIES)
-        place_files(root / "plain", pets)
-        place_files(root / "rare", {"cats": pets["cats"], "dogs": pets["dogs"][::RARE]})
-        cards = {}
-        for name in ("plain", "wrong", "copies", "rare"):
-            out = root / f"{name} results"
-            formats = None if name == "plain" else ()
-            train_folder(root / name, out, backbone="mobilenet_v2", minutes=0, formats=formats)
-            cards[name] = json.loads((out / "card.json").read_text("utf-8"))
-        results = root / "plain results"
-        found = {
-            "plain": _plain(cards["plain"]),
-            "unseen": _unseen(results, unseen),
-            "wrong_labels": _wrong_labels(root / "wrong results", wrong, cards["wrong"]),
-            "copies": _copies(cards["copies"], copies),
-            "rare": _rare(cards["rare"]),
-            "strangers": _strangers(results, unseen),
-        }
-    for key in ("versions", "machine"):
-        found[key] = cards["plain"][key]
+    root = Path(work or cache_folder() / "planted")
+    names = ("plain", "wrong", "copies", "rare")
+    for name in names:
+        shutil.rmtree(root / name, ignore_errors=True)
+    place_files(root / "plain", pets)
+    wrong = plant_wrong_labels(root / "wrong", pets, WRONG_LABELS)
+    copies = plant_copies(root / "copies", pets, COPIES)
+    place_files(root / "rare", {"cats": pets["cats"], "dogs": pets["dogs"][::RARE]})
+    cards = {}
+    for name in names:
+        out = root / f"{name} results"
+        formats = None if name == "plain" else ()
+        train_folder(root / name, out, backbone="mobilenet_v2", minutes=0, formats=formats)
+        cards[name] = json.loads((out / "card.json").read_text("utf-8"))
+    results = root / "plain results"
+    found = {
+        "plain": _plain(cards["plain"]),
+        "unseen": _unseen(results, unseen),
+        "wrong_labels": _wrong_labels(root / "wrong results", wrong, cards["wrong"]),
+        "copies": _copies(cards["copies"], copies),
+        "rare": _rare(cards["rare"]),
+        "strangers": _strangers(results, unseen),
+        "versions": cards["plain"]["versions"],
+        "machine": cards["plain"]["machine"],
+    }
     write_atomically(to, json.dumps(found, indent=1) + "\n")
     return found
 

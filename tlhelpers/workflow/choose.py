@@ -77,6 +77,8 @@ def stage_reader(base: Backbone, names: Sequence[str]) -> Callable[[Images], Fea
         base.preprocessing,
         name=f"{base.name}_{'_'.join(names)}",
     )
+    # Keras numbers its layers through a process: what is stored is filed under the network's own name.
+    several = replace(several, architecture=f"{base.architecture} at {', '.join(names)}")
     ends = np.cumsum([one.shape[-1] for one in maps])[:-1]
 
     def read(images: Images) -> Features:
