@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from browser import DESKTOP, OVERFLOW, PHONE, WCAG, browser, open_page
 from drawn_folder import draw_folder, plant_faults
 
 import tlhelpers as tl
@@ -143,3 +144,18 @@ def test_an_impossible_error_rate_is_refused(tmp_path, error):
     with pytest.raises(ValueError, match="between 0 and 1"):
         train_folder(tmp_path, tmp_path / "out", wanted_error=error)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("size", "theme"), [(DESKTOP, "light"), (PHONE, "dark")])
+def test_a_browser_shows_the_report_without_fault(out, chromium, size, theme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    with browser(chromium) as started:
+        context = started.new_context(viewport=size, color_scheme=theme)
+        page, visit = open_page(context, (out / "report.html").resolve().as_uri())
+        options = {"preload": False, "resultTypes": ["violations"], "runOnly": WCAG}
+        found = axe.Axe().run(page, options=options).response["violations"]
+        assert page.evaluate(OVERFLOW) <= 0
+        assert page.locator(".pictures img").first.evaluate("one => one.naturalWidth") > 0
+    assert (visit.problems, visit.outside) == ([], [])
+    assert [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]] == []

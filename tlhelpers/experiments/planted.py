@@ -130,7 +130,7 @@ def plant_copies(
         place_files(root / "test", {name: order[:cut]})
         place_files(root / "train", {name: order[cut:]})
         for number, path in enumerate(order[: n // len(files)]):
-            copy = f"train/{name}/copy-{number % 5}-{path.name}"
+            copy = f"train/{name}/copy-{number % 5}-{path.stem}.jpg"
             image, quality = _altered(Image.open(path).convert("RGB"), number % 5)
             image.save(root / copy, quality=quality)
             planted[copy] = f"test/{name}/{path.name}"

@@ -206,14 +206,14 @@ def _classes(card: Card) -> str:
     for name, row in zip(names, counts, strict=True):
         total = sum(row) or 1
         cells = "".join(
-            f'<td style="background:rgba(var(--heat),{0.55 * n / total:.2f})">{n:,}</td>'
+            f'<td style="background:rgba(var(--heat),{0.35 * n / total:.2f})">{n:,}</td>'
             for n in row
         )
         lines.append(f"<tr><th>{escape(name)}</th>{cells}</tr>")
     head_row = "".join(f'<th class="n">{escape(name)}</th>' for name in names)
     return (
         f"{table}<h3>Who is taken for whom</h3><p class='soft'>Rows: the label. Columns: the "
-        f"answer.</p><div class='scroll'><table class='confusion'><tr><th></th>{head_row}</tr>"
+        f"answer.</p><div class='scroll' tabindex='0'><table class='confusion'><tr><th></th>{head_row}</tr>"
         f"{''.join(lines)}</table></div>"
     )
 
@@ -521,7 +521,7 @@ def _table(
         for row in rows
     )
     top = f"<tr>{top}</tr>" if any(head) else ""
-    return f'<div class="scroll"><table>{top}{lines}</table></div>'
+    return f'<div class="scroll" tabindex="0"><table>{top}{lines}</table></div>'
 
 
 def _small(detail: str) -> str:
