@@ -13,6 +13,7 @@ from tlhelpers.evaluation.scores import (
     reliability,
 )
 from tlhelpers.models.backbones import Backbone
+from tlhelpers.transfer.recipes import class_weights
 from tlhelpers.workflow.alterations import ALTERATIONS, Altered
 from tlhelpers.workflow.audit import pixel_features
 from tlhelpers.workflow.choose import Choice, Features, choose, fit_head, predict_unseen
@@ -32,9 +33,6 @@ ALTERED = 120
 
 STRANGERS = 60
 """Strange pictures of each kind."""
-
-UNEQUAL = 1.5
-"""Ratio of the classes' sizes from which a fit without class weights is shown beside."""
 
 
 def floors(pictures: Pictures, thumbs: np.ndarray, seed: int) -> dict[str, Any]:
@@ -75,7 +73,7 @@ def score_images(learned: Learned, frozen: Learned, pictures: Pictures) -> dict[
     np.add.at(confusion, (labels, predicted), 1)
     counts = np.bincount(pictures.labels[pictures.pool], minlength=len(names))
     plain = None
-    if counts.max() > UNEQUAL * counts.min():
+    if class_weights(counts.tolist(), "auto"):
         plain = _plain_fit(frozen, pictures)
     return {
         "held_out": pictures.held_out,
