@@ -398,8 +398,12 @@ def _network_settings(options: argparse.Namespace, chapter: Path) -> dict[str, s
 
 def _train(options: argparse.Namespace) -> int:
     """Train on a folder of photographs."""
+    from tlhelpers.runtime import setup
     from tlhelpers.workflow.train import train_folder
 
+    # ImageNet weights are what it is about; exports are proven in the precision they are stored in.
+    tier = None if os.environ.get("TLH_TIER") else "real"
+    setup(options.seed, tier=tier, precision="float32")
     train_folder(
         options.photos,
         options.out,

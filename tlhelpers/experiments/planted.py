@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tlhelpers.runtime import cache_folder, write_atomically
+from tlhelpers.runtime import cache_folder, setup, write_atomically
 
 WRONG_LABELS = 40
 COPIES = 200
@@ -38,6 +38,7 @@ def record_planted(to: str | Path, *, work: str | Path | None = None) -> dict[st
     from tlhelpers.data.published import load_photographs
     from tlhelpers.workflow.train import train_folder
 
+    setup(tier="real", precision="float32")
     files = load_photographs(fetch("cats_and_dogs_filtered.zip"))
     pets = {kind: files[f"train/{kind}"] for kind in ("cats", "dogs")}
     unseen = {kind: files[f"validation/{kind}"] for kind in ("cats", "dogs")}

@@ -22,7 +22,6 @@ from tlhelpers.runtime import (
     describe_device,
     installed_version,
     peak_memory_gibibytes,
-    setup,
     usable_cores,
     write_atomically,
 )
@@ -59,7 +58,8 @@ def train_folder(
 ) -> Path:
     """Train on a folder of class folders, and write model, exports and report.
 
-    Nothing in the folder is changed. Features are kept in the cache, so an interrupted training
+    Call :func:`tlhelpers.setup` first, with ``tier="real"`` for ImageNet weights. Nothing in the
+    folder is changed. Features are kept in the cache, so an interrupted training
     resumes, and the results of an unchanged folder are not computed twice.
 
     Args:
@@ -97,7 +97,6 @@ def train_folder(
         raise ValueError(f"minutes must be 0 or more. Received: {minutes}.")
     check_formats(list(formats or ()))
     noted = results.claim(out, photos)
-    setup(seed, tier=None if os.environ.get("TLH_TIER") else "real", precision="float32")
     base = load_network(backbone)
     data = load_folder(photos, groups=groups, image_size=base.input_size, seed=seed)
     pictures = gather(data, groups)
