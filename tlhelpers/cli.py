@@ -167,9 +167,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--error",
         type=float,
-        default=0.01,
         metavar="SHARE",
-        help='wrong answers that the threshold for "unsure" aims at (default: 0.01)',
+        help='wrong answers that the threshold for "unsure" aims at (default: half of what answering '
+        "everything would give)",
     )
     train.add_argument("--seed", type=int, default=0, metavar="K", help="default: 0")
     train.set_defaults(

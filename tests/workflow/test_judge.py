@@ -12,6 +12,7 @@ from tlhelpers.workflow.judge import (
     choose_threshold,
     coverage_curve,
     doubtful_labels,
+    error_to_aim_at,
     fit_temperature,
     share,
     soften,
@@ -79,6 +80,12 @@ def test_the_threshold_keeps_to_the_wanted_error():
     assert (labels[lower] == 1).mean() > 0.05
     assert choose_threshold(p, np.zeros(5000, int), 0.05) == 0
     assert choose_threshold(p, np.ones(5000, int), 0.05) > 0.99
+
+
+def test_half_the_error_is_aimed_at_unless_another_is_wanted():
+    p = np.tile([0.8, 0.2], (10, 1))
+    assert error_to_aim_at(p, np.repeat([0, 1], [8, 2])) == pytest.approx(0.1)
+    assert error_to_aim_at(p, np.zeros(10, int)) == 0
 
 
 def test_coverage_ends_at_the_accuracy():

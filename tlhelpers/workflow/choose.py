@@ -145,7 +145,8 @@ def choose(
         most: Folds, at most. Defaults to 5.
 
     Returns:
-        The choice. Classes count alike in it, as they do in the head.
+        The choice. Classes count alike in it, as they do in the head. Penalties are tried from the
+        strongest on, until the loss rises.
     """
     rows = _some(labels, groups, seed)
     labels, groups = labels[rows], groups[rows]
@@ -161,6 +162,9 @@ def choose(
                 p = fit_head(x[fit], labels[fit], penalty).probabilities(x[held])
                 loss[held] = -np.log(np.maximum(p[np.arange(len(held)), labels[held]], 1e-12))
             losses[stage][penalty] = float((loss * weights).sum() / weights.sum())
+            # From the strongest to the weakest, which take longest: none once the loss has risen.
+            if losses[stage][penalty] > min(losses[stage].values()):
+                break
     stage = min(losses, key=lambda name: min(losses[name].values()))
     return Choice(stage, min(losses[stage], key=losses[stage].__getitem__), losses)
 

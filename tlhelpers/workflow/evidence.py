@@ -124,7 +124,7 @@ def _pairs(pictures: Pictures, seed: int) -> list[tuple[np.ndarray, np.ndarray]]
     return list(folds(pictures.labels, pictures.groups, seed))
 
 
-def calibration(learned: Learned, pictures: Pictures, wanted: float) -> dict[str, Any]:
+def calibration(learned: Learned, pictures: Pictures) -> dict[str, Any]:
     """Compare confidence and accuracy, before and after tempering; say what "unsure" costs."""
     labels = pictures.labels[pictures.judged]
     found: dict[str, Any] = {"temperature": learned.temperature}
@@ -139,7 +139,7 @@ def calibration(learned: Learned, pictures: Pictures, wanted: float) -> dict[str
     right = learned.probabilities.argmax(axis=1) == labels
     answered = learned.probabilities.max(axis=1) >= learned.threshold
     found["threshold"] = learned.threshold
-    found["wanted_error"] = wanted
+    found["wanted_error"] = learned.notes["wanted_error"]
     found["answered"] = float(answered.mean())
     found["error_of_answered"] = share(~right[answered], pictures.groups[pictures.judged][answered])
     found["coverage"] = coverage_curve(learned.probabilities, right)

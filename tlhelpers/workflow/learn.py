@@ -31,7 +31,13 @@ from tlhelpers.workflow.choose import (
     stage_reader,
     tempered,
 )
-from tlhelpers.workflow.judge import choose_threshold, share, soften, soften_unseen
+from tlhelpers.workflow.judge import (
+    choose_threshold,
+    error_to_aim_at,
+    share,
+    soften,
+    soften_unseen,
+)
 from tlhelpers.workflow.split import FOLDS, Pictures
 
 if TYPE_CHECKING:
@@ -130,7 +136,7 @@ def learn(
     read: "Callable[[Images], Features]",
     features: Features,
     pictures: Pictures,
-    wanted_error: float,
+    wanted_error: float | None,
     seed: int,
 ) -> Learned:
     """Choose stage and penalty, fit the head, and predict the judged images without having seen them.
@@ -140,7 +146,8 @@ def learn(
         read: Extracts the features of its stages.
         features: Those of every image.
         pictures: The images.
-        wanted_error: Share of wrong answers that the threshold aims at.
+        wanted_error: Share of wrong answers that the threshold aims at; None for half of what
+            answering everything would give.
         seed: Seed of the folds.
 
     Returns:
@@ -155,9 +162,10 @@ def learn(
     else:
         unseen = predict_unseen(own, labels[pool], groups[pool], seed)
     softer, temperature = soften_unseen(unseen.probabilities, labels[pool], unseen.head_of)
-    threshold = choose_threshold(softer, labels[pool], wanted_error)
+    wanted = error_to_aim_at(softer, labels[pool]) if wanted_error is None else wanted_error
+    threshold = choose_threshold(softer, labels[pool], wanted)
     predict: Callable[[Features, np.ndarray], np.ndarray]
-    notes: dict[str, Any] = {}
+    notes: dict[str, Any] = {"wanted_error": wanted}
     if pictures.held_out:
 
         def predict(some: Features, rows: np.ndarray) -> np.ndarray:
@@ -220,14 +228,15 @@ def _by_fold(unseen: Unseen) -> Callable[[Features, np.ndarray], np.ndarray]:
 
 
 def fine_tune(
-    learned: Learned, pictures: Pictures, wanted_error: float, seconds: float, seed: int
+    learned: Learned, pictures: Pictures, wanted_error: float | None, seconds: float, seed: int
 ) -> tuple[dict[str, Any], Learned]:
     """Fine-tune where time allows, and keep it only where validation images say so.
 
     Args:
         learned: What the frozen network gave.
         pictures: The images.
-        wanted_error: Share of wrong answers that the threshold aims at.
+        wanted_error: Share of wrong answers that the threshold aims at; None for half of what
+            answering everything would give.
         seconds: Time that is left.
         seed: Seed of views and order.
 
@@ -285,7 +294,9 @@ def fine_tune(
     return about, _as_learned(tuned, learned, pictures, wanted_error) if gain.low > 0 else learned
 
 
-def _as_learned(tuned: Run, before: Learned, pictures: Pictures, wanted_error: float) -> Learned:
+def _as_learned(
+    tuned: Run, before: Learned, pictures: Pictures, wanted_error: float | None
+) -> Learned:
     """Take a fine-tuned network in place of the frozen one, calibrated on validation images."""
     base = tuned.base
     if base is None:
@@ -301,6 +312,7 @@ def _as_learned(tuned: Run, before: Learned, pictures: Pictures, wanted_error: f
     fold_of = pictures.groups[validation] % FOLDS
     softer, temperature = soften_unseen(p, labels[validation], fold_of)
     raw = head.probabilities(features[last][pictures.judged])
+    wanted = error_to_aim_at(softer, labels[validation]) if wanted_error is None else wanted_error
     return Learned(
         base,
         tempered(head, temperature),
@@ -311,10 +323,10 @@ def _as_learned(tuned: Run, before: Learned, pictures: Pictures, wanted_error: f
         raw,
         (raw.argmax(axis=1) == labels[pictures.judged]).astype(float),
         temperature,
-        choose_threshold(softer, labels[validation], wanted_error),
+        choose_threshold(softer, labels[validation], wanted),
         Choice(last, before.choice.inverse_penalty, before.choice.losses),
         {**tuned.config, "temperature": temperature},
-        before.notes,
+        {**before.notes, "wanted_error": wanted},
     )
 
 

@@ -289,6 +289,13 @@ def _unsure(card: Card) -> str:
     wanted, error = found["wanted_error"], found["error_of_answered"]
     if found["threshold"] == 0:
         says = f"No threshold is needed for {wanted:.1%} of wrong answers: it always answers."
+    elif found["answered"] < 0.5:
+        says = (
+            f"<span class='warn'>{wanted:.1%} of wrong answers can hardly be had: it would say "
+            f"“unsure” below {found['threshold']:.2f}, and answer only {found['answered']:.1%} of "
+            "the judged images.</span> Correct the labels first, or allow more with "
+            "<code>--error</code>."
+        )
     else:
         says = (
             f"For {wanted:.1%} of wrong answers it says “unsure” below a probability of "

@@ -53,7 +53,7 @@ def train_folder(
     minutes: float = 10.0,
     scratch: bool = False,
     formats: tuple[str, ...] | None = None,
-    wanted_error: float = 0.01,
+    wanted_error: float | None = None,
     seed: int = 0,
 ) -> Path:
     """Train on a folder of class folders, and write model, exports and report.
@@ -73,7 +73,7 @@ def train_folder(
         formats: Of "litert", "onnx" and "openvino". Defaults to the first two, where what they need
             is installed.
         wanted_error: Share of wrong answers, above 0 and below 1, that the threshold for "unsure"
-            aims at. Defaults to 0.01.
+            aims at. Defaults to half of what answering everything would give.
         seed: Seed of splits and folds. Defaults to 0.
 
     Returns:
@@ -91,7 +91,7 @@ def train_folder(
     """
     started = time.perf_counter()
     photos, out = Path(photos).expanduser(), Path(out).expanduser()
-    if not 0 < wanted_error < 1:
+    if wanted_error is not None and not 0 < wanted_error < 1:
         raise ValueError(f"A wanted error rate lies between 0 and 1. Received: {wanted_error}.")
     if not minutes >= 0:
         raise ValueError(f"minutes must be 0 or more. Received: {minutes}.")
@@ -155,7 +155,7 @@ def train_folder(
         "score": evidence.score_images(learned, frozen, pictures),
         "floors": evidence.floors(pictures, thumbs, seed),
         "scratch": evidence.scratch(base, pictures, seed) if scratch else None,
-        "calibration": evidence.calibration(learned, pictures, wanted_error),
+        "calibration": evidence.calibration(learned, pictures),
         "labels": evidence.label_check(features, pictures, frozen.choice, seed),
         "mistakes": evidence.mistakes(learned, pictures),
         "learning_curve": evidence.learning_curve(frozen, pictures, seed),
