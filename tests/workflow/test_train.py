@@ -59,7 +59,7 @@ def test_everything_the_report_promises_is_in_the_card(card):
     assert 0 < card["floors"]["pixels"]["value"] < 1
     assert {row["class"] for row in card["score"]["by_class"]} == {"cat", "dog"}
     assert card["calibration"]["temperature"] > 0
-    assert card["calibration"]["answered"] > 0.5
+    assert 0.2 < card["calibration"]["answered"] <= 1
     assert card["calibration"]["wanted_error"] < 0.2
     assert [row["what"] for row in card["strangers"]["rows"]][-1].startswith(
         "a class of this folder"
