@@ -1,4 +1,4 @@
-"""Chapter 3: losses in nats, the softmax's gradient, smoothing, and where L2-SP ends."""
+"""Chapter 3: a loss in nats, gradients with respect to logits, and where L2-SP ends."""
 
 import math
 from collections.abc import Callable
@@ -39,21 +39,8 @@ EXERCISES: dict[str, Exercise] = {
             (lambda v: abs(sum(v)) > 0.01, "The three parts of this gradient must sum to zero."),
         ),
     ),
-    # log((1 - eps + eps / C) / (eps / C)) = log(0.91 / 0.01).
-    "03-3": Exercise(
-        read=number,
-        right=near(math.log(91), 0.001),
-        praise="right: with smoothed labels the best logits are finite.",
-        hint="At the optimum the probabilities equal the smoothed label. A difference of two logits "
-        "is the logarithm of the ratio of their probabilities.",
-        mistakes=(
-            (near(math.log(90), 0.001), "The true class gets its part of ε as well."),
-            (near(math.log(81), 0.001), "ε is divided by all C classes, the true one included."),
-            (near(91, 0.01), "That is the ratio of the probabilities; logits are logarithms."),
-        ),
-    ),
     # (w - 3) + alpha (w - 1) = 0.
-    "03-4": Exercise(
+    "03-3": Exercise(
         read=number,
         right=near(1.5, 1e-3),
         praise="right: a weighted mean of the two optima, nearer to the source's.",
@@ -66,18 +53,21 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # (diag(p) - p pT) 2 (p - y).
-    "03-5": Exercise(
+    "03-4": Exercise(
         read=numbers(3),
         right=_close(-0.2396, -0.0860, 0.3256),
         praise="right, and it too sums to zero: shifting all logits changes no probability.",
         hint="Multiply the derivative by the probabilities with the softmax's Jacobian, "
-        "diag(p) − p pᵀ; or use losses.numerical_gradient.",
+        "diag(p) − p pᵀ; or use numerical().",
         mistakes=(
             (
                 _close(-0.91, 0.245, 0.665),
                 "That is cross-entropy's gradient; this is another loss.",
             ),
-            (_close(-1.82, 0.489, 1.33), "That is by the probabilities; go on to the logits."),
+            (
+                _close(-1.82, 0.489, 1.33),
+                "That is with respect to the probabilities; go on to the logits.",
+            ),
             (lambda v: abs(sum(v)) > 0.01, "Shifting all logits changes nothing: the sum is zero."),
         ),
     ),

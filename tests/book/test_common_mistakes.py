@@ -1,0 +1,70 @@
+"""What appendix D says of code and formulas, run."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+
+def test_e13_an_input_layer_has_no_parameters_and_gives_back_its_input():
+    import keras
+
+    image = keras.Input((3,))
+    model = keras.Model(image, image)
+    x = np.array([[1.0, 2.0, 3.0]], "float32")
+    assert model.count_params() == 0
+    np.testing.assert_array_equal(np.asarray(model(x)), x)
+
+
+@pytest.mark.slow
+def test_e36_theano_is_no_backend():
+    asked = subprocess.run(
+        [sys.executable, "-c", "import keras"],
+        env={**os.environ, "KERAS_BACKEND": "theano"},
+        capture_output=True,
+        text=True,
+    )
+    assert asked.returncode == 1
+    assert "ValueError" in asked.stderr
+
+
+def test_e41_features_taken_for_logits_run_only_if_there_are_enough():
+    import keras
+    import tensorflow as tf
+
+    labels = np.array([0, 9])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    assert float(loss(labels, np.zeros((2, 32), "float32"))) == pytest.approx(np.log(32), rel=1e-5)
+    with pytest.raises((tf.errors.InvalidArgumentError, ValueError)):
+        loss(labels, np.zeros((2, 8), "float32"))
+
+
+def test_e46_two_affine_maps_are_one_and_a_relu_between_makes_them_two():
+    rng = np.random.default_rng(0)
+    shared, specific = rng.normal(size=(4, 3)), rng.normal(size=(2, 4))
+    b_shared, b_specific, x = rng.normal(size=4), rng.normal(size=2), rng.normal(size=3)
+    inner = shared @ x + b_shared
+    one = (specific @ shared) @ x + (specific @ b_shared + b_specific)
+    np.testing.assert_allclose(specific @ inner + b_specific, one, atol=1e-12)
+    assert np.abs(specific @ np.maximum(inner, 0) + b_specific - one).max() > 0.1
+
+
+def test_e59_categorical_cross_entropy_refuses_integer_labels():
+    import keras
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(10, activation="softmax")])
+    x, y = np.zeros((8, 4), "float32"), np.arange(8)
+    model.compile("adam", "categorical_crossentropy")
+    with pytest.raises(ValueError, match="same rank"):
+        model.fit(x, y, verbose=0)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(x, y, verbose=0)
+
+
+def test_e62_the_perceptron_is_not_lenet5():
+    from tlhelpers.models.classic import lenet5, mlp
+
+    assert mlp().count_params() == 101_770
+    assert lenet5().count_params() == 61_706
