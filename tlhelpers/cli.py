@@ -305,7 +305,7 @@ def _doctor(options: argparse.Namespace) -> int:
 def _cache(options: argparse.Namespace) -> int:
     """Show the cache's size by kind, or remove stored features."""
     from tlhelpers.book.cache import clear, size_by_kind
-    from tlhelpers.runtime import cache_place
+    from tlhelpers.files import cache_place
 
     if options.action == "clear":
         print(f"{clear(options.older_than) / 1e6:,.1f} MB of stored features were removed.")
@@ -549,7 +549,7 @@ def _outcome(row: dict[str, Any]) -> str:
 
 def _results_folder(named: Path | None, book: Path, other: Path) -> Path:
     """Choose the folder for results, and try it: hours of work are to be written there."""
-    from tlhelpers.runtime import writable_folder
+    from tlhelpers.files import writable_folder
 
     folder = named or (book if book.is_dir() else other)
     return writable_folder(folder, "The folder for the results", "Name another one with --to.")

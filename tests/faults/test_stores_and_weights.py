@@ -305,7 +305,7 @@ class TestCache:
         def read_only(*_):
             raise PermissionError("The cache folder must be writable.")
 
-        monkeypatch.setattr("tlhelpers.runtime.writable_folder", read_only)
+        monkeypatch.setattr("tlhelpers.files.writable_folder", read_only)
         assert main(["cache"]) == 0
         assert "features" in capsys.readouterr().out
         assert main(["doctor", "--deep"]) == 1

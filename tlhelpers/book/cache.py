@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tlhelpers.runtime import cache_place
+from tlhelpers.files import cache_place
 from tlhelpers.transfer.store import FeatureStore
 
 

@@ -176,7 +176,7 @@ def _mirror() -> list[Finding]:
 def _cache() -> list[Finding]:
     """Check that the cache folder can be written to and has room."""
     from tlhelpers.book.cache import size_by_kind
-    from tlhelpers.runtime import cache_folder
+    from tlhelpers.files import cache_folder
 
     try:
         folder = cache_folder()

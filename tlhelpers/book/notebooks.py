@@ -26,13 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from tlhelpers.files import writable_folder, write_atomically
 from tlhelpers.progress import SECONDS
-from tlhelpers.runtime import (
-    accept_any_character,
-    high_water_mark,
-    writable_folder,
-    write_atomically,
-)
+from tlhelpers.runtime import accept_any_character, high_water_mark
 
 if TYPE_CHECKING:
     import nbformat

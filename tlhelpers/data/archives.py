@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from tlhelpers.data.downloads import digest_of, vouched_by
+from tlhelpers.files import check_room, locked, plain_disk_errors
 from tlhelpers.progress import counted
-from tlhelpers.runtime import check_room, locked, plain_disk_errors
 
 # Unpacked, an archive of photographs grows by a few per cent, one of text or drawings a few times;
 # one made to fill a disk grows a thousandfold.

@@ -15,17 +15,9 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from tlhelpers.data.splits import SETTLED_NANOSECONDS
+from tlhelpers.files import cache_folder, cache_place, locked, replacing, write_atomically
 from tlhelpers.progress import progress_bar
-from tlhelpers.runtime import (
-    begin_real,
-    cache_folder,
-    cache_place,
-    fall_back,
-    locked,
-    may_fall_back,
-    replacing,
-    write_atomically,
-)
+from tlhelpers.runtime import begin_real, fall_back, may_fall_back
 
 if TYPE_CHECKING:
     import requests

@@ -12,8 +12,9 @@ import PIL
 from PIL import Image
 
 from tlhelpers.data.images import UnreadableImageError, decoded, file_content, has_alpha
+from tlhelpers.files import cache_folder, write_atomically
 from tlhelpers.progress import counted
-from tlhelpers.runtime import cache_folder, usable_cores, write_atomically
+from tlhelpers.runtime import usable_cores
 
 THUMB = 32
 """Height and width of the thumbnails by which copies are found (pixels)."""

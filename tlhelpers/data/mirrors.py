@@ -16,7 +16,7 @@ from tlhelpers.data.downloads import (
     read_sums,
     write_sums,
 )
-from tlhelpers.runtime import locked, remove_unfinished, writable_folder
+from tlhelpers.files import locked, remove_unfinished, writable_folder
 
 
 @dataclass(frozen=True)

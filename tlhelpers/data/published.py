@@ -22,7 +22,7 @@ from tlhelpers.data.downloads import (
     write_sums,
 )
 from tlhelpers.data.splits import in_threads
-from tlhelpers.runtime import cache_folder, locked, remove_unfinished, replacing
+from tlhelpers.files import cache_folder, locked, remove_unfinished, replacing
 
 CIFAR10_CLASSES = (
     "airplane",

@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlhelpers.files import write_atomically
 from tlhelpers.models.vgg16_mini import WEIGHTS_FILE
-from tlhelpers.runtime import write_atomically
 
 if TYPE_CHECKING:
     import pandas

@@ -20,8 +20,8 @@ import numpy as np
 
 from tlhelpers.data.packs import Pack, Quantised, RecordedNetwork, quantise
 from tlhelpers.experiments.records import environment
+from tlhelpers.files import cache_folder, replacing, write_atomically
 from tlhelpers.progress import progress_bar
-from tlhelpers.runtime import cache_folder, replacing, write_atomically
 from tlhelpers.transfer.features import PIXELS, pixel_scores
 
 if TYPE_CHECKING:

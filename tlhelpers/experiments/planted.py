@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tlhelpers.runtime import cache_folder, setup, write_atomically
+from tlhelpers.files import cache_folder, write_atomically
+from tlhelpers.runtime import setup
 
 WRONG_LABELS = 40
 COPIES = 200

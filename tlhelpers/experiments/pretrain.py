@@ -29,14 +29,10 @@ import keras
 import numpy as np
 
 from tlhelpers.experiments.model_card import write_card
+from tlhelpers.files import cache_folder, writable_folder, write_atomically
 from tlhelpers.models.initialisation import standardise_channels
 from tlhelpers.models.vgg16_mini import OFFSET, SCALE, WEIGHTS_FILE, build_vgg16_mini
-from tlhelpers.runtime import (
-    cache_folder,
-    keep_freed_memory,
-    writable_folder,
-    write_atomically,
-)
+from tlhelpers.runtime import keep_freed_memory
 from tlhelpers.worlds.formulas import CLASS_NAMES, HEADS, formulas
 
 EPOCH = 100

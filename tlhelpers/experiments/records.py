@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlhelpers.runtime import installed_version, write_atomically
+from tlhelpers.files import write_atomically
+from tlhelpers.runtime import installed_version
 
 if TYPE_CHECKING:
     from tlhelpers.data.splits import Dataset, Split

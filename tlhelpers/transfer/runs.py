@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlhelpers.evaluation.scores import Score, score
-from tlhelpers.runtime import installed_version, replacing, write_atomically
+from tlhelpers.files import replacing, write_atomically
+from tlhelpers.runtime import installed_version
 from tlhelpers.transfer.recipes import inference_batch_size
 
 if TYPE_CHECKING:

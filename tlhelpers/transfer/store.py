@@ -11,13 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tlhelpers.runtime import (
-    cache_folder,
-    check_room,
-    locked,
-    plain_disk_errors,
-    write_atomically,
-)
+from tlhelpers.files import cache_folder, check_room, locked, plain_disk_errors, write_atomically
 
 # Raised when features are computed or stored in another way, so that old entries are not used.
 FORMAT = 3

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlhelpers.runtime import replacing, write_atomically
+from tlhelpers.files import replacing, write_atomically
 from tlhelpers.transfer.features import Images
 from tlhelpers.transfer.recipes import inference_batch_size
 

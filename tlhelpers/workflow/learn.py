@@ -10,6 +10,7 @@ import numpy as np
 from tlhelpers.data.downloads import DownloadError, mirror_names
 from tlhelpers.data.splits import Split
 from tlhelpers.evaluation.scores import paired_difference
+from tlhelpers.files import cache_place
 from tlhelpers.models.backbones import (
     ARCHITECTURES,
     IMAGENET,
@@ -17,7 +18,6 @@ from tlhelpers.models.backbones import (
     RecordedBackbone,
     load_backbone,
 )
-from tlhelpers.runtime import cache_place
 from tlhelpers.transfer.features import pooled_features
 from tlhelpers.transfer.heads import LinearHead
 from tlhelpers.transfer.runs import Run

@@ -16,7 +16,8 @@ from tlhelpers.data.audit import printable
 from tlhelpers.data.images import UnreadableImageError, check_fit, read_image, resize_image
 from tlhelpers.data.layout import Layout, files_below
 from tlhelpers.data.splits import in_threads
-from tlhelpers.runtime import installed_version, replacing
+from tlhelpers.files import replacing
+from tlhelpers.runtime import installed_version
 from tlhelpers.transfer.recipes import inference_batch_size
 from tlhelpers.transfer.runs import card_path
 from tlhelpers.workflow.strangers import Familiar

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from tlhelpers.data.images import read_image
-from tlhelpers.runtime import write_atomically
+from tlhelpers.files import write_atomically
 from tlhelpers.workflow.drawing import bars, chart
 from tlhelpers.workflow.split import Pictures
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tlhelpers.data.downloads import digest_of
-from tlhelpers.runtime import remove_unfinished, writable_folder, write_atomically
+from tlhelpers.files import remove_unfinished, writable_folder, write_atomically
 
 MARK = "made_by_tlhelpers.json"
 """The file by which a results folder is known, with the digest of each file that was written."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlhelpers.runtime import replacing
+from tlhelpers.files import replacing
 
 NEIGHBOURS = 5
 """Which nearest training image the distance is measured to."""

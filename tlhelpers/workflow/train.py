@@ -17,13 +17,13 @@ from tlhelpers.data.audit import printable
 from tlhelpers.data.downloads import FILES
 from tlhelpers.data.folders import load_folder
 from tlhelpers.data.groups import Groups
+from tlhelpers.files import write_atomically
 from tlhelpers.models.backbones import Backbone
 from tlhelpers.runtime import (
     describe_device,
     installed_version,
     peak_memory_gibibytes,
     usable_cores,
-    write_atomically,
 )
 from tlhelpers.transfer.features import pooled_features
 from tlhelpers.transfer.runs import Run, card_path

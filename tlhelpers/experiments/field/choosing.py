@@ -17,7 +17,7 @@ import numpy as np
 from tlhelpers.data.augmentation import Augmentation
 from tlhelpers.experiments.field.cifar10 import train_small_resnet
 from tlhelpers.experiments.records import Settings
-from tlhelpers.runtime import cache_folder, write_atomically
+from tlhelpers.files import cache_folder, write_atomically
 from tlhelpers.transfer.recipes import Training
 
 if TYPE_CHECKING:

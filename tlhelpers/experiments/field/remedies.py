@@ -22,7 +22,7 @@ from tlhelpers.data.augmentation import Augmentation, AugmentedViews
 from tlhelpers.experiments.field.choosing import best
 from tlhelpers.experiments.field.photographs import load
 from tlhelpers.experiments.records import Settings
-from tlhelpers.runtime import cache_folder, write_atomically
+from tlhelpers.files import cache_folder, write_atomically
 from tlhelpers.transfer.runs import Run
 
 if TYPE_CHECKING:
