@@ -1,37 +1,20 @@
-"""Chapter 4: conditional entropy, what LEEP can't see, Kendall's τ, and probes with few labels."""
+"""Chapter 4: Kendall's τ, points lost by a choice, what a source adds, and probes by stage."""
 
-from tlhelpers.book.exercises.judging import Exercise, near, number, scores_by_stage
+from collections.abc import Callable
+
+import numpy as np
+
+from tlhelpers.book.exercises.judging import Exercise, near, number, numbers, scores_by_stage
+
+
+def both(first: float, second: float) -> Callable[[list[float]], bool]:
+    """Return a test of two numbers in points, or of the same as shares."""
+    return lambda v: any(np.allclose(np.array(v) * k, (first, second), atol=0.01) for k in (1, 100))
+
 
 EXERCISES: dict[str, Exercise] = {
-    # 0.75 ln 0.75 + 0.25 ln 0.25
-    "04-1": Exercise(
-        read=number,
-        right=near(-0.5623, 0.003),
-        praise="right: knowing the source's class removes only a part of the entropy, 0.693.",
-        hint="Within one source class three quarters of the images are of one target class. NCE is "
-        "minus the entropy of that split, in nats, averaged over the source's classes.",
-        mistakes=(
-            (near(0.5623, 0.003), "That is the entropy; NCE has the other sign."),
-            (near(-0.8113, 0.003), "That is in bits; take the natural logarithm."),
-            (near(-0.6931, 0.003), "That is what the labels alone leave open, without the source."),
-            (near(-1.1247, 0.003), "Average over the source's classes; don't add them."),
-        ),
-    ),
-    # ln(1/5)
-    "04-2": Exercise(
-        read=number,
-        right=near(-1.6094, 0.003),
-        praise="right: minus the labels' entropy, the lowest it can be for such labels.",
-        hint="If all images get the same probabilities, P(y | z) is the same for all z. Which is it?",
-        mistakes=(
-            (near(1.6094, 0.003), "A log probability is not above 0."),
-            (near(-2.3219, 0.003), "That is in bits; take the natural logarithm."),
-            (near(-4.9972, 0.003), "It is the target's classes that count, not the source's."),
-            (near(0.0, 1e-6), "That would be a source that tells the classes for certain."),
-        ),
-    ),
     # Two of ten pairs are in the wrong order.
-    "04-3": Exercise(
+    "04-1": Exercise(
         read=number,
         right=near(0.6, 0.01),
         praise="right: eight pairs agree, two don't.",
@@ -45,14 +28,50 @@ EXERCISES: dict[str, Exercise] = {
             (near(0.5438, 0.005), "That is the weighted τ; here all pairs count alike."),
         ),
     ),
+    "04-2": Exercise(
+        read=number,
+        right=lambda v: near(4, 0.01)(v) or near(0.04, 1e-4)(v),
+        praise="right: τ says nothing of it; had the two been 92 and 60 %, τ would be the same.",
+        hint="Which network has the highest score, and how much better is the best one?",
+        mistakes=(
+            (near(0, 1e-9), "The highest score is not the best network's."),
+            (
+                lambda v: near(-4, 0.01)(v) or near(-0.04, 1e-4)(v),
+                "A loss of so many points: give it as a positive number.",
+            ),
+            (near(0.4, 0.01), "That is a difference of scores, or close to one; take accuracies."),
+        ),
+    ),
+    # 71 - 66 and 80 - 84.
+    "04-3": Exercise(
+        read=numbers(2),
+        right=both(5, -4),
+        praise="right: this source helps frozen and hurts fine-tuned.",
+        hint="For each learner, subtract what it reaches without the source: frozen random weights "
+        "for a frozen base, training from scratch for one that is fine-tuned.",
+        mistakes=(
+            (
+                both(-13, -4),
+                "From scratch is another learner than a frozen base: compare it with frozen random "
+                "weights, or freezing itself is counted.",
+            ),
+            (both(-5, 4), "With the source minus without it: mind the sign."),
+            (both(5, 9), "What is the fine-tuned network without its source?"),
+        ),
+    ),
     "04-4": Exercise(
         read=scores_by_stage,
-        right=lambda s: len(s) >= 5 and len(set(s.values())) > 1,
-        praise="these look measured. Which block is best, and would one draw have told?",
-        hint="Call probe_target for each of the five stages and several seeds, and average; give "
-        "one accuracy for each stage.",
+        right=lambda s: (
+            len(s) == 5
+            and max(s, key=lambda stage: s[stage]) == "block4_pool"
+            and 0.6 <= s["block4_pool"] <= 0.8
+        ),
+        praise="right: after training on edges the best cut is no longer the last.",
+        hint="Call probe_stages with stages_of(sources['ImageNet, then edges'], data), data and "
+        "counts=(50,); average the accuracies (the first of the last axis) over draws.",
         mistakes=(
-            (lambda s: len(s) < 5, "One entry for each of the five stages, please."),
+            (lambda s: len(s) != 5, "One entry for each of the five stages, please."),
+            (lambda s: max(s.values()) > 0.85, "That is ImageNet's; which weights are probed?"),
             (lambda s: len(set(s.values())) == 1, "All are the same: is the stage passed on?"),
         ),
     ),
