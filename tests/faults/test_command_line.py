@@ -289,7 +289,7 @@ class TestRun:
         def full(*_):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr("tlhelpers.runtime.os.fsync", full)
+        monkeypatch.setattr("tlhelpers.files.os.fsync", full)
         refused(capsys, ["run", "05"], "No space left")
         assert files("results") == {}
 

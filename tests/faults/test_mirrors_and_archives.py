@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from servers import CONTENT, NAME, leftovers, make_mirror, publish, sha256, small_mirror
 
-from tlhelpers import runtime
+from tlhelpers import files
 from tlhelpers.data import archives, downloads, published
 from tlhelpers.data.archives import unpack
 from tlhelpers.data.datasets import load_dataset
@@ -994,7 +994,7 @@ DISK = r"could not be written to .*(No space left on device|too little room), wi
 @pytest.mark.parametrize("when", ["before", "during", "at the end"])
 def test_a_disk_without_room_for_a_download(published_file, own_cache, monkeypatch, server, when):
     if when == "before":
-        monkeypatch.setattr(runtime, "_free_bytes", lambda folder: 100)
+        monkeypatch.setattr(files, "_free_bytes", lambda folder: 100)
     elif when == "during":
         monkeypatch.setattr(downloads, "_save", full)
     else:
@@ -1010,7 +1010,7 @@ def test_a_disk_without_room_for_a_download(published_file, own_cache, monkeypat
 
 def test_a_disk_without_room_for_a_mirror(own_cache, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TLH_MIRROR", str(small_mirror(tmp_path / "mirror")))
-    monkeypatch.setattr(runtime, "_free_bytes", lambda folder: 100)
+    monkeypatch.setattr(files, "_free_bytes", lambda folder: 100)
     (report,) = fetch_all(tmp_path / "room", [NAME])
     assert report.status == "failed"
     assert "too little room" in report.reason
@@ -1027,7 +1027,7 @@ def test_a_disk_without_room_for_what_is_in_it(small_sets, tmp_path, monkeypatch
     }[what]
     (tmp_path / name).write_bytes(zipped(content))
     if when == "before":
-        monkeypatch.setattr(runtime, "_free_bytes", lambda folder: 100)
+        monkeypatch.setattr(files, "_free_bytes", lambda folder: 100)
     else:
         monkeypatch.setattr(Path, "write_bytes", full)
         monkeypatch.setattr(np, "save", full)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from toys import published_weights, random_images, random_split, small_backbone
 
-from tlhelpers import load_backbone, runtime
+from tlhelpers import files, load_backbone
 from tlhelpers.book import cache as cache_tools
 from tlhelpers.cli import main
 from tlhelpers.models import backbones
@@ -199,7 +199,7 @@ class TestWhatDecidesBits:
 
 class TestDisk:
     def test_too_little_room_is_said_before(self, base, cache, monkeypatch):
-        monkeypatch.setattr(runtime, "_free_bytes", lambda folder: 2000)
+        monkeypatch.setattr(files, "_free_bytes", lambda folder: 2000)
         with pytest.raises(OSError, match=r"Features of 20 images \(0.0 MB\).*TLH_CACHE"):
             extract_features(base, random_split(20))
 
@@ -532,4 +532,4 @@ class TestMobileNetV2BySize:
         names = [NAME.format(size) for size in (96, 128, 160, 192, 224)]
         (tmp_path / "SHA256SUMS").write_text("".join(f"{'0' * 64}  {name}\n" for name in names))
         monkeypatch.setenv("TLH_MIRROR", str(tmp_path))
-        assert backbones._published_file("mobilenet_v2", size) == asked[0]
+        assert backbones.published_file("mobilenet_v2", size) == asked[0]
