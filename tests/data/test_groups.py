@@ -42,6 +42,7 @@ def test_tables(tmp_path, delimiter, head):
 def test_numbers_and_paths_of_windows():
     assert read_groups({"p1_a.png": 1, "p1_b.png": 1}, NAMES) == ["1", "1", None, None]
     assert read_groups(None, NAMES) == [None] * 4
+    assert read_groups({"p1_a.png": 1, "p1_b.png": 1.0}, NAMES) == ["1", "1", None, None]
 
 
 def test_a_file_is_found_however_its_path_is_written(tmp_path):

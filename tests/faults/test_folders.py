@@ -457,6 +457,23 @@ def originals(root):
     return sorted((root / "cat").glob("??.png"))
 
 
+def test_a_cut_out_picture_on_white_is_a_copy_of_the_one_on_nothing(root):
+    """Pictures are seen on white, so that is how copies are looked for."""
+    ring = np.hypot(*np.mgrid[-1:1:60j, -1:1:60j]) < 0.8
+    for number in (300, 301):
+        drawn = picture(number, (60, 60))
+        drawn.putalpha(Image.fromarray(np.uint8(255 * ring)))
+        drawn.save(root / "cat" / f"{number}.png")
+        white = Image.new("RGBA", drawn.size, "white")
+        white.alpha_composite(drawn)
+        white.convert("RGB").resize((52, 52)).save(root / "dog" / f"{number}.jpg", quality=85)
+    found = tl.load_folder(root).audit.near_copies
+    assert [[path.name for path in group] for group in found] == [
+        ["300.png", "300.jpg"],
+        ["301.png", "301.jpg"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "copy"),
     [

@@ -369,6 +369,14 @@ def test_a_table_of_somebody_else_is_not_replaced(saved, photos):
     write_answers(saved, photos, answers)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_answers_go_to_a_file_and_to_nothing_else(saved, photos):
+    os.mkfifo(photos / "pipe.csv")
+    for path in (photos, photos / "pipe.csv", Path(os.devnull)):
+        with pytest.raises(FileExistsError, match=r"answers go to a file. Received: "):
+            write_answers(saved, photos, path)
+
+
 def test_what_is_unlike_all_training_images_is_unknown(run, saved):
     features = extract_features(run.base, run.data.train, grid=2)
     known = learn_familiar(features, np.arange(len(features)))

@@ -135,6 +135,8 @@ def _by_table(table: Iterable[tuple[Any, Any]], names: Sequence[str]) -> list[st
             named, known = [by_path[whole]], of_path
         else:
             named, known = by_end.get("/".join(parts), []), of_end
+        if isinstance(value, float) and value.is_integer():  # pandas writes 7 as 7.0 beside gaps
+            value = int(value)
         for name in named:
             if known.setdefault(name, str(value)) != str(value):
                 raise ValueError(

@@ -374,10 +374,15 @@ def _rgb(image: Image.Image, grey_range: tuple[int, int] | None) -> Image.Image:
         grey = np.asarray(image, dtype=np.float64).clip(low, high) - low
         grey /= max(high - low, 1) / 255
         return Image.fromarray(grey.round().astype(np.uint8)).convert("RGB")
+    return on_white(image)
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Convert a mode of 8 bits to RGB, transparent parts to white."""
     if has_alpha(image):
         white = Image.new("RGBA", image.size, "white")
         white.alpha_composite(image.convert("RGBA"))
-        return white.convert("RGB")
+        image = white
     return image.convert("RGB")
 
 

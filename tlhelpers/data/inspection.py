@@ -11,7 +11,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from tlhelpers.data.images import UnreadableImageError, decoded, file_content, has_alpha
+from tlhelpers.data.images import UnreadableImageError, decoded, file_content, has_alpha, on_white
 from tlhelpers.files import cache_folder, write_atomically
 from tlhelpers.progress import counted
 from tlhelpers.runtime import usable_cores
@@ -93,8 +93,8 @@ def _describe(image: Image.Image, facts: np.ndarray) -> None:
     digest = hashlib.sha256(f"{content.shape}{content.dtype}".encode())
     digest.update(np.ascontiguousarray(content).data)
     facts["content"] = np.frombuffer(digest.digest(), np.uint8)
-    small = image.resize((THUMB, THUMB), Image.Resampling.BOX).convert("RGB")
-    facts["thumb"] = np.asarray(small)
+    # As it will be seen: a drawing on nothing looks like itself on white paper.
+    facts["thumb"] = np.asarray(on_white(image.resize((THUMB, THUMB), Image.Resampling.BOX)))
 
 
 def inspect_images(paths: Sequence[Path], folder: Path) -> tuple[list[str], np.ndarray]:
@@ -133,7 +133,7 @@ def inspect_images(paths: Sequence[Path], folder: Path) -> tuple[list[str], np.n
 
 def _place(folder: Path) -> Path | None:
     """Name the file that keeps a folder's facts, or None where there is no cache to write to."""
-    name = hashlib.sha256(f"2 {PIL.__version__} {folder.resolve()}".encode(errors="replace"))
+    name = hashlib.sha256(f"3 {PIL.__version__} {folder.resolve()}".encode(errors="replace"))
     try:
         return cache_folder() / "pictures" / name.hexdigest()[:24]
     except OSError:

@@ -171,6 +171,8 @@ def write_answers(run: SavedRun, images: str | os.PathLike[str], path: Path) -> 
         FileNotFoundError: If there is nothing to predict.
     """
     if path.exists():
+        if not path.is_file():  # opening a pipe would wait for ever
+            raise FileExistsError(f"The answers go to a file. Received: {path}, which is none.")
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             ours = file.readline().strip() == ",".join(COLUMNS)
         if not ours:
