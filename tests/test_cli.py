@@ -366,6 +366,16 @@ def test_train_and_predict_a_folder(tmp_path, capsys):
     assert main(["predict", model, str(tmp_path / "none"), "--csv", str(answers)]) == 1
 
 
+def test_predict_knows_the_home_folder_where_the_shell_does_not(tmp_path, monkeypatch, capsys):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    assert main(["predict", "~/a.keras", "~/new", "--csv", "~/answers.csv"]) == 1
+    assert f"there is no {tmp_path / 'a.keras'}" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["predict", "a.keras", "new", "--csv", ""])
+    assert "name is needed" in capsys.readouterr().err
+
+
 def test_results_are_not_written_over_somebody_elses(tmp_path, capsys):
     draw_folder(tmp_path / "photos", 10)
     (tmp_path / "thesis").mkdir()

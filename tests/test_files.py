@@ -21,6 +21,8 @@ class TestCacheFolder:
     def test_home_is_expanded(self, monkeypatch, tmp_path):
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("USERPROFILE", str(tmp_path))
+        monkeypatch.setenv("TLH_CACHE", "  ")
+        assert cache_place().is_absolute()
         monkeypatch.setenv("TLH_CACHE", "~/kept")
         assert files.cache_folder() == tmp_path / "kept"
 

@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--to",
-        type=_folder,
+        type=_file,
         default=Path("results"),
         metavar="DIR",
         help="folder for the executed chapter (default: results)",
@@ -135,8 +135,8 @@ def _parser() -> argparse.ArgumentParser:
         "photographs is changed.",
         epilog="Example: tlhelpers train photos/ --out results/",
     )
-    train.add_argument("photos", type=_folder, help="a folder that holds one folder per class")
-    train.add_argument("--out", type=_folder, required=True, metavar="DIR", help="results go here")
+    train.add_argument("photos", type=_file, help="a folder that holds one folder per class")
+    train.add_argument("--out", type=_file, required=True, metavar="DIR", help="results go here")
     train.add_argument(
         "--groups",
         metavar="CSV_OR_PATTERN",
@@ -185,10 +185,10 @@ def _parser() -> argparse.ArgumentParser:
         "listed in it.",
         epilog="Example: tlhelpers predict results/model.keras new/ --csv answers.csv",
     )
-    predict.add_argument("model", type=Path, help="the model.keras of a results folder")
-    predict.add_argument("images", type=Path, help="an image file or a folder")
+    predict.add_argument("model", type=_file, help="the model.keras of a results folder")
+    predict.add_argument("images", type=_file, help="an image file or a folder")
     predict.add_argument(
-        "--csv", type=Path, required=True, metavar="FILE", help="the answers are written there"
+        "--csv", type=_file, required=True, metavar="FILE", help="the answers are written there"
     )
     predict.set_defaults(command=_predict, interrupted="Nothing was written.")
 
@@ -208,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     record.add_argument("--list", action="store_true", help="list the experiments, and run none")
     record.add_argument(
         "--to",
-        type=_folder,
+        type=_file,
         metavar="DIR",
         help="folder of the JSON files (default: book/_data/field where there is one, else results)",
     )
@@ -230,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     learn.add_argument(
         "--to",
-        type=_folder,
+        type=_file,
         metavar="DIR",
         help="folder of the JSON files (default: book/_data/study where there is one, else "
         "results/study)",
@@ -288,11 +288,14 @@ def _at_least(least: int) -> Callable[[str], int]:
     return read
 
 
-def _folder(text: str) -> Path:
-    """Read a folder's name."""
+def _file(text: str) -> Path:
+    """Read the name of a file or folder; shells leave the ~ of --csv=~/answers.csv as it is."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("a folder's name is needed. Received: nothing")
-    return Path(text).expanduser()
+        raise argparse.ArgumentTypeError("a file's or a folder's name is needed. Received: nothing")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # no such user, or none with a home
+        raise argparse.ArgumentTypeError(f"{error} Received: {text!r}") from None
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -424,7 +427,7 @@ def _predict(options: argparse.Namespace) -> int:
     from tlhelpers.workflow.predict import load_run, write_answers
 
     start_keras()
-    counts = write_answers(load_run(options.model), options.images.expanduser(), options.csv)
+    counts = write_answers(load_run(options.model), options.images, options.csv)
     answers = ", ".join(f"{answer} {count:,}" for answer, count in counts.most_common())
     print(f"{counts.total():,} files: {answers}. The answers are in {options.csv}.")
     return 0

@@ -34,6 +34,7 @@ def cache_place() -> Path:
     import platformdirs
 
     chosen = os.environ.get("TLH_CACHE")
+    chosen = chosen if chosen and chosen.strip() else None
     with contextlib.suppress(RuntimeError):  # the user has no home folder
         place = Path(chosen or platformdirs.user_cache_dir("tlhelpers")).expanduser()
         if chosen or place.is_absolute():

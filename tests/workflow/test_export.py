@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from toys import small_backbone, striped_data
 
+from tlhelpers.data.images import read_image
 from tlhelpers.transfer.methods import feature_transfer
 from tlhelpers.workflow import export as exports
 from tlhelpers.workflow.export import ExportError, check_formats, export, missing_for
@@ -65,6 +66,35 @@ def test_its_ten_lines_give_the_same_answer(run, folder, name):
     expected = run.probabilities()[3]
     assert answer == run.data.class_names[expected.argmax()]
     assert float(probability) == pytest.approx(expected.max(), abs=2e-3)
+
+
+GREY = (120, 4095)
+
+
+def _cut_out(image):
+    """Make a corner transparent, with black below."""
+    pixels = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
+    pixels[:16, :16] = 0
+    return Image.fromarray(pixels)
+
+
+def _many_greys(image):
+    """Give the image in grey of 16 bits, of which few are used."""
+    return Image.fromarray(image[..., 0].astype(np.uint16) * 15 + 200)
+
+
+@pytest.mark.parametrize("make", [_cut_out, _many_greys])
+def test_its_lines_read_what_the_training_read(run, folder, tmp_path, make):
+    test = run.data.test
+    rows, p = np.arange(40), run.probabilities()
+    export(run.model, "keras", folder, test.class_names, test, p, rows, grey_range=GREY)
+    make(test.images[3]).save(tmp_path / "new.png")
+    expected = read_image(tmp_path / "new.png", 32, grey_range=GREY)
+    code = (folder / "use_keras.py").read_text().partition("names = ")[0]
+    code = f"import sys; sys.argv = ['', {str(tmp_path / 'new.png')!r}]\n{code}"
+    found = {}
+    exec(code, found)
+    np.testing.assert_array_equal(found["pixels"][0], expected)
 
 
 def test_a_file_that_disagrees_is_an_error(run, folder):

@@ -1,5 +1,6 @@
 """A saved run: it says what it takes, refuses what it doesn't, and predicts as the run did."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -176,6 +177,12 @@ def test_what_is_no_image_is_refused_in_a_sentence(saved, images):
     [
         ("classes", ["lying"]),
         ("classes", list("abc")),
+        ("classes", "ab"),
+        ("classes", ["cat", "cat"]),
+        ("classes", [None, 2]),
+        ("input", {"grey_range": [5]}),
+        ("input", {"grey_range": "x"}),
+        ("input", {"grey_range": [500, 5]}),
         ("threshold", float("nan")),
         ("threshold", 80),
         ("input", None),
@@ -190,6 +197,32 @@ def test_a_card_that_does_not_fit_is_refused(path, tmp_path, part, value):
     card.write_text(json.dumps(json.loads(card.read_text()) | {part: value}))
     with pytest.raises(ValueError, match=r"card"):
         tl.load_run(tmp_path / path.name)
+
+
+def test_a_card_that_an_editor_marked_is_read_and_another_encoding_named_in_brief(path, tmp_path):
+    for file in (path, Path(f"{path}.json")):
+        shutil.copy(file, tmp_path / file.name)
+    card = tmp_path / f"{path.name}.json"
+    text = card.read_text("utf-8")
+    card.write_text(text, "utf-8-sig")
+    assert tl.load_run(tmp_path / path.name).class_names == ("lying", "standing")
+    for content in (text.encode("utf-16"), b"[" * 200_000):
+        card.write_bytes(content)
+        with pytest.raises(ValueError, match="must be a card") as raised:
+            tl.load_run(tmp_path / path.name)
+        assert len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize("shape", [(5,), (None, None, 3), (32, 16, 3), (32, 32, 1)])
+def test_a_model_of_something_else_is_refused(path, tmp_path, shape):
+    layers = [keras.Input(shape), keras.layers.Flatten()] if None not in shape else []
+    layers = layers or [keras.Input(shape), keras.layers.GlobalAveragePooling2D()]
+    keras.Sequential([*layers, keras.layers.Dense(2)]).save(tmp_path / "other.keras")
+    card = json.loads(Path(f"{path}.json").read_text("utf-8"))
+    card["sha256"] = hashlib.sha256((tmp_path / "other.keras").read_bytes()).hexdigest()
+    (tmp_path / "other.keras.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match=r"RGB images of one size"):
+        tl.load_run(tmp_path / "other.keras")
 
 
 def test_images_of_another_size_are_resized_as_files_are(saved, tmp_path):

@@ -1,5 +1,8 @@
 """Only what a training made is replaced; what somebody edited is kept."""
 
+import contextlib
+from pathlib import Path
+
 import pytest
 
 from tlhelpers.workflow import results
@@ -13,11 +16,10 @@ def photos(tmp_path):
 
 def write(folder, key="k", **files):
     noted = results.claim(folder, folder.parent / "photos")
-    moved = results.begin(folder, noted)
-    for name, text in files.items():
-        (folder / name).write_text(text)
-    results.finish(folder, key, list(files))
-    return moved
+    with results.making(folder) as made:
+        for name, text in files.items():
+            (made / name).write_text(text)
+        return results.finish(folder, made, noted, key)
 
 
 def test_another_ones_folder_is_refused_untouched(photos, tmp_path):
@@ -61,11 +63,60 @@ def test_edits_are_kept_and_other_files_left_alone(photos, tmp_path):
     assert not (out / "b").exists()
 
 
-def test_an_interrupted_training_leaves_nothing_that_counts_as_an_edit(photos, tmp_path):
+def test_an_interrupted_training_leaves_the_earlier_results_and_edits_of_them(photos, tmp_path):
+    out = tmp_path / "results"
+    write(out, a="1", b="1")
+    noted = results.claim(out, photos)
+    with contextlib.suppress(KeyboardInterrupt), results.making(out) as made:
+        (made / "a").write_text("half")
+        raise KeyboardInterrupt
+    assert results.is_whole(out, results.claim(out, photos), "k")
+    assert sorted(path.name for path in out.iterdir()) == ["a", "b", results.MARK]
+    (out / "b").write_text("my notes")  # whenever they are made, also while a training runs
+    with results.making(out) as made:
+        (made / "b").write_text("2")
+        assert results.finish(out, made, noted, "new") == ["yours-1-b"]
+    assert (out / "yours-1-b").read_text() == "my notes"
+
+
+def test_a_training_killed_among_its_last_steps_is_no_edit(photos, tmp_path, monkeypatch):
+    out = tmp_path / "results"
+    write(out, a="1", b="1")
+    replace = Path.replace
+
+    def killed(path, target):
+        if path.name == "b":
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write(out, a="2", b="2")
+    monkeypatch.undo()
+    (out / ".making-x").mkdir()
+    assert not results.is_whole(out, results.claim(out, photos), "k")
+    assert write(out, a="3", b="3") == []
+    assert sorted(path.name for path in out.iterdir()) == ["a", "b", results.MARK]
+
+
+def test_a_file_of_ones_own_in_the_place_of_a_new_one_is_kept(photos, tmp_path):
     out = tmp_path / "results"
     write(out, a="1")
-    results.begin(out, results.claim(out, photos))
-    (out / "a").write_text("half")
-    assert not results.is_whole(out, results.claim(out, photos), "k")
-    assert write(out, a="2") == []
-    assert sorted(path.name for path in out.iterdir()) == ["a", results.MARK]
+    (out / "b").write_text("mine")
+    (out / "c").mkdir()
+    assert write(out, a="2", b="2", c="2") == ["yours-1-b", "yours-1-c"]
+    assert (out / "yours-1-b").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"key": "", "files": {"../photos/cat/1.png": ""}}']
+)
+def test_where_the_mark_says_nothing_nothing_is_touched(photos, tmp_path, content):
+    out = tmp_path / "results"
+    write(out, a="1")
+    (photos / "cat/1.png").write_text("a picture")
+    (out / results.MARK).write_text(content)
+    with pytest.raises(FileExistsError, match="must say which files"):
+        write(out, a="2")
+    assert (out / "a").read_text() == "1"
+    assert (photos / "cat/1.png").exists()

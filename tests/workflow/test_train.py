@@ -148,6 +148,13 @@ def test_an_impossible_error_rate_is_refused(tmp_path, error):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["unknown", "Unsure", "unreadable"])
+def test_a_class_called_as_an_answer_is_refused(tmp_path, name):
+    draw_folder(tmp_path / "photos", 20, classes=("cat", name))
+    with pytest.raises(ValueError, match=f"in place of a class.*Received: a folder {name}"):
+        train_folder(tmp_path / "photos", tmp_path / "out", **QUICK)
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize(("size", "theme"), [(DESKTOP, "light"), (PHONE, "dark")])
 def test_a_browser_shows_the_report_without_fault(out, chromium, size, theme):

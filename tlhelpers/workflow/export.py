@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlhelpers.data.images import GREY_RANGE
 from tlhelpers.files import replacing, write_atomically
 from tlhelpers.transfer.features import Images
 from tlhelpers.transfer.recipes import inference_batch_size
@@ -27,7 +28,13 @@ AT_ONCE = 8
 """Images run at once: the runtimes keep what they allocate, a gigabyte for 32 images of 224 pixels."""
 
 _READING = """
-image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")
+image = ImageOps.exif_transpose(Image.open(sys.argv[1]))
+if image.mode.startswith("I"):  # grey of 16 bits
+    grey = (np.asarray(image, float).clip({low}, {high}) - {low}) / max({high} - {low}, 1)
+    image = Image.fromarray(np.uint8((255 * grey).round()))
+if image.has_transparency_data:
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+image = image.convert("RGB")
 side = min(image.size)  # the largest square in the middle
 left, top = (image.width - side) // 2, (image.height - side) // 2
 image = image.resize(({size}, {size}), Image.Resampling.BILINEAR, (left, top, left + side, top + side))
@@ -152,6 +159,7 @@ def export(
     expected: np.ndarray,
     rows: np.ndarray,
     fit: str = "crop",
+    grey_range: tuple[int, int] | None = None,
 ) -> Proof:
     """Write a model in a format, load the file again, and run it on every image.
 
@@ -164,6 +172,7 @@ def export(
         expected: The model's probabilities of these rows.
         rows: Which of the images.
         fit: How images become square. Defaults to ``"crop"``.
+        grey_range: Values of grey beyond 8 bits that become 0 and 255. Defaults to 0 and 65,535.
 
     Returns:
         The proof.
@@ -188,7 +197,8 @@ def export(
             f"{path} must give what the model gives. Received: the same class for {agree:.2%} of "
             f"{len(rows):,} images, and probabilities that differ by up to {difference:.4f}."
         )
-    reading = _READING.format(size=size).strip()
+    low, high = grey_range or GREY_RANGE
+    reading = _READING.format(size=size, low=low, high=high).strip()
     if fit == "crop":
         use = _USES[format].format(reading=reading)
         write_atomically(folder / f"use_{format}.py", use)

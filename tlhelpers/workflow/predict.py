@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 COLUMNS = ("file", "class", "probability", "note")
 
+ANSWERS = ("unsure", "unknown", "unreadable")
+"""What is answered in place of a class."""
+
 
 @dataclass(frozen=True)
 class SavedRun:
@@ -154,6 +157,25 @@ class SavedRun:
         return best, probability, ""
 
 
+def check_answers(class_names: Sequence[str]) -> None:
+    """Refuse classes that are called as what is answered in place of one.
+
+    Args:
+        class_names: The classes.
+
+    Raises:
+        ValueError: If one is called "unsure", "unknown" or "unreadable".
+
+    Example:
+        >>> check_answers(["cat", "dog"])
+    """
+    if taken := [name for name in class_names if name.casefold() in ANSWERS]:
+        raise ValueError(
+            f"{', '.join(ANSWERS)} are answers in place of a class, so no class may be called so. "
+            f"Received: a folder {taken[0]}; rename it, as to other_{taken[0]}."
+        )
+
+
 def write_answers(run: SavedRun, images: str | os.PathLike[str], path: Path) -> Counter[str]:
     """Predict a folder's images into a CSV file, a batch in memory at a time.
 
@@ -217,17 +239,21 @@ def load_run(path: str | os.PathLike[str]) -> SavedRun:
                 f"there is no {file}; Run.save writes both."
             )
     try:
-        card = json.loads(beside.read_text("utf-8"))
-        digest, names, versions = card["sha256"], tuple(card["classes"]), dict(card["versions"])
+        card = json.loads(beside.read_text("utf-8-sig"))  # editors add a byte-order mark
+        digest, names, versions = card["sha256"], _class_names(card), dict(card["versions"])
         threshold = float(card["threshold"])
         check_fit(dict(card["input"]).get("fit", "crop"))
+        low, high = map(int, card["input"].get("grey_range") or (0, 1))
+        if low > high:
+            raise ValueError(f"a grey range from {low} to {high}")
         stored = card.get("familiar")
         stored = stored and (path.with_name(stored["file"]), str(stored["sha256"]))
         if not 0 <= threshold <= 1:
             raise ValueError(f"a threshold of {threshold}")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"{beside} must be a card as Run.save writes it. Received: one with {error!r}."
+            f"{beside} must be a card as Run.save writes it. Received: one with "
+            f"{type(error).__name__}: {error}."
         ) from None
     with path.open("rb") as content:
         found = hashlib.file_digest(content, "sha256").hexdigest()
@@ -243,12 +269,28 @@ def load_run(path: str | os.PathLike[str]) -> SavedRun:
             f"{path} was saved with Keras {versions.get('keras')}, and Keras "
             f"{installed_version('keras')} can't load it: {(str(error).splitlines() or [''])[0]}"
         ) from error
+    shape = getattr(model, "input_shape", None)
+    square = isinstance(shape, tuple) and len(shape) == 4 and shape[1:] == (shape[1],) * 2 + (3,)
+    if not (square and shape[1]):
+        raise ValueError(
+            "The model must take RGB images of one size, [n, s, s, 3], as those of Run.save do. "
+            f"Received: {path}, which takes {shape}."
+        )
     if model.output_shape[-1] != len(names):
         raise ValueError(
             f"The card must name a class for each of the model's {model.output_shape[-1]} outputs. "
             f"Received: {len(names)} in {beside}."
         )
     return SavedRun(model, names, threshold, card, stored and Familiar.load(*stored))
+
+
+def _class_names(card: dict[str, Any]) -> tuple[str, ...]:
+    """Return the classes of a card, each with a name of its own."""
+    names = card["classes"]
+    texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not texts or len(set(names)) < len(names):
+        raise ValueError(f"the classes {names!r}")
+    return tuple(names)
 
 
 def _listed(images: Any, size: int) -> tuple[Sequence[Any], list[str]]:

@@ -1,6 +1,11 @@
 """The folder a training writes to: only what it made itself is replaced, and edits are kept."""
 
+import contextlib
 import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +13,9 @@ from tlhelpers.data.downloads import digest_of
 from tlhelpers.files import remove_unfinished, writable_folder, write_atomically
 
 MARK = "made_by_tlhelpers.json"
-"""The file by which a results folder is known, with the digest of each file that was written."""
+"""The file by which a results folder is known, with the digests of each file that was written."""
+
+_MAKING = ".making-"
 
 
 def claim(folder: Path, photos: Path) -> dict[str, Any]:
@@ -22,7 +29,7 @@ def claim(folder: Path, photos: Path) -> dict[str, Any]:
         What an earlier training noted there: ``key`` and ``files``; empty for a new folder.
 
     Raises:
-        FileExistsError: If it holds files that no training wrote.
+        FileExistsError: If it holds files that no training wrote, or a mark that can't be read.
         ValueError: If it lies in the folder of photographs.
         OSError: If it can't be written to.
     """
@@ -37,59 +44,90 @@ def claim(folder: Path, photos: Path) -> dict[str, Any]:
             f"The folder for the results must be new, empty, or from an earlier training. Received: "
             f"{folder}, which holds other files; nothing was changed. Name another one with --out."
         )
+    noted = _read(mark) if mark.is_file() else {"key": "", "files": {}}
     writable_folder(folder, "The folder for the results", "Name another one with --out.")
     remove_unfinished(folder)
+    for unfinished in folder.glob(f"{_MAKING}*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
     if not mark.exists():
-        write_atomically(mark, json.dumps({"key": "", "files": {}}))
+        write_atomically(mark, json.dumps(noted))
+    return noted
+
+
+def _read(mark: Path) -> dict[str, Any]:
+    """Read what an earlier training noted."""
     try:
         noted = json.loads(mark.read_text("utf-8"))
-        return {"key": str(noted["key"]), "files": dict(noted["files"])}
-    except (ValueError, KeyError, TypeError):
-        return {"key": "", "files": {}}
+        files = {
+            name: [digests] if isinstance(digests, str) else list(digests)
+            for name, digests in noted["files"].items()
+        }
+        if beyond := [name for name in files if Path(name).name != name]:
+            raise ValueError(beyond[0])
+        return {"key": str(noted["key"]), "files": files}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise FileExistsError(
+            f"{MARK} must say which files a training wrote. Received: {mark}, which doesn't, so "
+            "that your own can't be told from them; nothing was changed. Name another folder with "
+            "--out."
+        ) from None
 
 
 def is_whole(folder: Path, noted: dict[str, Any], key: str) -> bool:
     """Tell whether a folder holds the results of this very training, as they were written."""
     files = noted["files"]
-    return noted["key"] == key and bool(files) and not _changed(folder, files, missing=True)
+    return (
+        noted["key"] == key and bool(files) and all(_is_ours(folder / n, files[n]) for n in files)
+    )
 
 
-def begin(folder: Path, noted: dict[str, Any]) -> list[str]:
-    """Move files that somebody edited aside, and let the others be replaced.
+@contextlib.contextmanager
+def making(folder: Path) -> Iterator[Path]:
+    """Hand out a folder to write new results to, until :func:`finish` puts them in their place.
 
     Args:
-        folder: The folder.
+        folder: The folder for the results, whose files stay as they are meanwhile.
+
+    Yields:
+        A folder in it that is removed in the end, whatever happens.
+    """
+    with tempfile.TemporaryDirectory(prefix=_MAKING, dir=folder) as made:
+        yield Path(made)
+
+
+def finish(folder: Path, made: Path, noted: dict[str, Any], key: str) -> list[str]:
+    """Put what was made in its place, and remove what an earlier training wrote beyond that.
+
+    Args:
+        folder: The folder for the results.
+        made: The folder that holds the new ones.
         noted: What :func:`claim` returned.
+        key: What they are the results of.
 
     Returns:
-        The new names of the edited files.
+        The new names of files in their places that no training wrote as they are.
     """
+    before = noted["files"]
+    new = {path.name: [digest_of(path)] for path in sorted(made.iterdir())}
+    both = {name: before.get(name, []) + new.get(name, []) for name in {**before, **new}}
+    write_atomically(folder / MARK, json.dumps({"key": "", "files": both}))
     moved = []
-    for name in _changed(folder, noted["files"]):
-        number = 1
-        while (kept := folder / f"yours-{number}-{name}").exists():
-            number += 1
-        (folder / name).rename(kept)
-        moved.append(kept.name)
-    files = dict.fromkeys(noted["files"], "")  # "" for what is being written
-    write_atomically(folder / MARK, json.dumps({"key": "", "files": files}))
+    for name in both:
+        path = folder / name
+        if os.path.lexists(path) and not _is_ours(path, both[name]):
+            number = 1
+            while (kept := folder / f"yours-{number}-{name}").exists():
+                number += 1
+            path.rename(kept)
+            moved.append(kept.name)
+        if name in new:
+            (made / name).replace(path)
+        else:
+            path.unlink(missing_ok=True)
+    write_atomically(folder / MARK, json.dumps({"key": key, "files": new}, indent=1))
     return moved
 
 
-def finish(folder: Path, key: str, names: list[str]) -> None:
-    """Note what was written, and for what; remove what an earlier training wrote beyond that."""
-    noted = json.loads((folder / MARK).read_text("utf-8"))
-    for name in set(noted["files"]) - set(names):
-        (folder / name).unlink(missing_ok=True)
-    files = {name: digest_of(folder / name) for name in names}
-    write_atomically(folder / MARK, json.dumps({"key": key, "files": files}, indent=1))
-
-
-def _changed(folder: Path, files: dict[str, str], missing: bool = False) -> list[str]:
-    """Name the files that are not as they were written."""
-    return [
-        name
-        for name, digest in files.items()
-        if ((folder / name).is_file() and digest and digest_of(folder / name) != digest)
-        or (missing and not (folder / name).is_file())
-    ]
+def _is_ours(path: Path, digests: list[str]) -> bool:
+    """Tell whether a file is as a training wrote it."""
+    return path.is_file() and digest_of(path) in digests

@@ -34,6 +34,7 @@ from tlhelpers.workflow.export import FILES as EXPORTED
 from tlhelpers.workflow.export import Proof, check_formats, export, missing_for
 from tlhelpers.workflow.judge import as_plain
 from tlhelpers.workflow.learn import Learned, fine_tune, learn, load_network
+from tlhelpers.workflow.predict import check_answers
 from tlhelpers.workflow.report import headline, write_report
 from tlhelpers.workflow.split import Pictures, gather
 from tlhelpers.workflow.strangers import Familiar
@@ -99,6 +100,7 @@ def train_folder(
     noted = results.claim(out, photos)
     base = load_network(backbone)
     data = load_folder(photos, groups=groups, image_size=base.input_size, seed=seed)
+    check_answers(data.class_names)
     pictures = gather(data, groups)
     wanted = formats
     if wanted is None:
@@ -118,8 +120,6 @@ def train_folder(
     if results.is_whole(out, noted, key):
         print(f"Nothing has changed since {report} was written.")
         return report
-    for name in results.begin(out, noted):
-        print(f"A file that was edited since it was written is kept as {out / name}.")
 
     def says(what: str) -> None:
         """Print what was done, and when."""
@@ -165,28 +165,26 @@ def train_folder(
     card["alterations"] = evidence.alterations(learned, pictures, seed)
     familiar, card["strangers"] = evidence.strange_pictures(learned, pictures, seed)
     says("altered and strange pictures tried")
-    names = _save(out, learned, pictures, familiar)
-    proofs = _export(out, learned, pictures, wanted)
-    says(f"exported, and proven on {len(pictures.judged):,} images")
-    card["exports"] = [asdict(proof) for proof in proofs]
-    left_out = [name for name in DEFAULT_FORMATS if formats is None and name not in wanted]
-    card["not_exported"] = {name: missing_for(name) for name in left_out}
-    card["seconds"] = round(time.perf_counter() - started, 1)
-    card["peak_memory_gib"] = round(peak_memory_gibibytes(), 2)
-    plain = as_plain(card)
-    tables = {
-        "audit.csv": as_csv(faults),
-        "labels_to_check.csv": _labels_csv(plain["labels"]["rows"]),
-        "card.json": json.dumps(plain, indent=1, ensure_ascii=False),
-    }
-    for name, text in tables.items():
-        write_atomically(out / name, text)
-    write_report(report, plain, pictures)
-    names += [*tables, report.name]
-    for proof in proofs:
-        names += [proof.file, f"use_{proof.format}.py"]
-        names += ["model.bin"] if proof.format == "openvino" else []
-    results.finish(out, key, [name for name in dict.fromkeys(names) if (out / name).exists()])
+    with results.making(out) as made:
+        _save(made, learned, pictures, familiar)
+        proofs = _export(made, learned, pictures, wanted)
+        says(f"exported, and proven on {len(pictures.judged):,} images")
+        card["exports"] = [asdict(proof) for proof in proofs]
+        left_out = [name for name in DEFAULT_FORMATS if formats is None and name not in wanted]
+        card["not_exported"] = {name: missing_for(name) for name in left_out}
+        card["seconds"] = round(time.perf_counter() - started, 1)
+        card["peak_memory_gib"] = round(peak_memory_gibibytes(), 2)
+        plain = as_plain(card)
+        tables = {
+            "audit.csv": as_csv(faults),
+            "labels_to_check.csv": _labels_csv(plain["labels"]["rows"]),
+            "card.json": json.dumps(plain, indent=1, ensure_ascii=False),
+        }
+        for name, text in tables.items():
+            write_atomically(made / name, text)
+        write_report(made / report.name, plain, pictures)
+        for name in results.finish(out, made, noted, key):
+            print(f"A file that was edited since it was written is kept as {out / name}.")
     print(f"{headline(plain)}\nThe report is {report}.")
     return report
 
@@ -203,7 +201,7 @@ def _labels_csv(rows: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _save(out: Path, learned: Learned, pictures: Pictures, familiar: Familiar) -> list[str]:
+def _save(out: Path, learned: Learned, pictures: Pictures, familiar: Familiar) -> None:
     """Save the model with its card, and what it knows."""
     import keras
 
@@ -218,7 +216,6 @@ def _save(out: Path, learned: Learned, pictures: Pictures, familiar: Familiar) -
     card = json.loads(beside.read_text("utf-8"))
     card["familiar"] = {"file": known.name, "sha256": digest}
     write_atomically(beside, json.dumps(card, indent=1))
-    return [path.name, beside.name, known.name]
 
 
 def _export(
@@ -240,6 +237,7 @@ def _export(
             expected,
             rows,
             pictures.data.train.fit,
+            pictures.data.train.grey_range,
         )
         for name in ("keras", *formats)
     ]
