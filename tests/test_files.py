@@ -22,7 +22,7 @@ class TestCacheFolder:
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("USERPROFILE", str(tmp_path))
         monkeypatch.setenv("TLH_CACHE", "  ")
-        assert cache_place().is_absolute()
+        assert files.cache_place().is_absolute()
         monkeypatch.setenv("TLH_CACHE", "~/kept")
         assert files.cache_folder() == tmp_path / "kept"
 
