@@ -269,9 +269,9 @@ def load_run(path: str | os.PathLike[str]) -> SavedRun:
             f"{path} was saved with Keras {versions.get('keras')}, and Keras "
             f"{installed_version('keras')} can't load it: {(str(error).splitlines() or [''])[0]}"
         ) from error
-    shape = getattr(model, "input_shape", None)
-    square = isinstance(shape, tuple) and len(shape) == 4 and shape[1:] == (shape[1],) * 2 + (3,)
-    if not (square and shape[1]):
+    shape: Any = getattr(model, "input_shape", None)
+    side = shape[1] if isinstance(shape, tuple) and len(shape) == 4 else None
+    if not side or shape[1:] != (side, side, 3):
         raise ValueError(
             "The model must take RGB images of one size, [n, s, s, 3], as those of Run.save do. "
             f"Received: {path}, which takes {shape}."
