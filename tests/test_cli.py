@@ -57,7 +57,7 @@ def test_the_console_script_starts_nothing_heavy():
     command = [script] if script.exists() else [sys.executable, "-m", "tlhelpers.cli"]
     done = subprocess.run([*command, "record", "--list"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "cats_dogs: " in done.stdout
+    assert "photographs: " in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ class TestRecord:
             assert main(arguments) == 0
             lines = capsys.readouterr().out.splitlines()
             assert [line.split(":")[0] for line in lines] == list(field.EXPERIMENTS)
-        assert "frozen, tuned, scratch; mobilenet_v2, vgg16; 20, 100, 500, 1000 labels" in lines[0]
+        assert "mobilenet_v2, vgg16, small_resnet; 20, 100, 500, 1000 labels" in lines[0]
 
     def test_options_are_passed_on_and_results_counted(self, monkeypatch, capsys, tmp_path):
         asked = []
@@ -196,19 +196,19 @@ class TestRecord:
         monkeypatch.setattr(field, "run_experiment", run)
         options = ["--backbones", "vgg16", "--methods", "frozen", "tuned"]
         options += ["--labels", "20", "100", "--seeds", "2"]
-        assert main(["record", "cats_dogs", *options, "--to", str(tmp_path)]) == 0
+        assert main(["record", "photographs", *options, "--to", str(tmp_path)]) == 0
         chosen = {
             "backbones": ["vgg16"],
             "methods": ["frozen", "tuned"],
             "labels": [20, 100],
             "seeds": 2,
         }
-        assert asked == [("cats_dogs", tmp_path, chosen)]
+        assert asked == [("photographs", tmp_path, chosen)]
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == (
-            "cats_dogs: 20 labels per class, seed 0, frozen vgg16: test 91.2% in 13 s"
+            "photographs: 20 labels per class, seed 0, frozen vgg16: test 91.2% in 13 s"
         )
-        path = tmp_path / "cats_dogs.json"
+        path = tmp_path / "photographs.json"
         assert lines[2].startswith(f"Recorded 2 new results in {path}, which holds 2 of the 8 ")
         assert "Another process" in lines[2]
 
@@ -220,11 +220,11 @@ class TestRecord:
         monkeypatch.setenv("TLH_CACHE", str(tmp_path / "cache"))
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
             monkeypatch.setenv(name, "http://127.0.0.1:9")
-        assert main(["record", "cats_dogs", "--seeds", "1", "--to", str(tmp_path / "to")]) == 1
+        assert main(["record", "photographs", "--seeds", "1", "--to", str(tmp_path / "to")]) == 1
         said = capsys.readouterr().err
         for part in ("cats_and_dogs_filtered.zip", "https://", "TLH_MIRROR", "TLH_TIER=embedded"):
             assert part in said
-        assert not (tmp_path / "to" / "cats_dogs.json").exists()
+        assert not (tmp_path / "to" / "photographs.json").exists()
 
 
 class TestStudy:

@@ -42,6 +42,7 @@ def listing(name):
     [
         ("lst-01-features", "mobilenet_v2", MOBILENET, 1),
         ("lst-04-stages", "vgg16", "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5", 5),
+        ("lst-05-features", "vgg16", "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5", 1),
     ],
 )
 def test_plain_keras_gives_the_recorded_features(tmp_path, name, backbone, weights, last):

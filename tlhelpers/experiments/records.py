@@ -254,8 +254,8 @@ def load_record(
         ValueError: If the file is damaged.
 
     Example:
-        >>> load_record("cats_dogs")["experiment"]  # doctest: +SKIP
-        'cats_dogs'
+        >>> load_record("photographs")["experiment"]  # doctest: +SKIP
+        'photographs'
     """
     package = Path(__file__).parents[1]
     below = Path("_data") / kind

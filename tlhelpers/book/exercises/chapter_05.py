@@ -1,4 +1,4 @@
-"""Chapter 5: the head, the preprocessing, intervals, and where to cut."""
+"""Chapter 5: the head, the preprocessing, an interval over draws, and where to cut."""
 
 from tlhelpers.book.exercises.judging import Exercise, near, number, numbers, scores_by_stage
 
@@ -30,30 +30,36 @@ EXERCISES: dict[str, Exercise] = {
             (lambda v: max(map(abs, v)) <= 1.01, "VGG16 was not trained on numbers this small."),
         ),
     ),
-    # Half-width of a 95 % interval at accuracy 0.95: 1.96 sqrt(0.95 * 0.05 / n) = 0.01.
+    # Paired differences of 0.3, 0.4 and 0.2 points: Student's t with two degrees of freedom.
     "05-3": Exercise(
-        read=number,
-        right=near(1825, 0.04),
-        praise="right: an interval narrows with the square root of n.",
-        hint="The interval's half-width is about 1.96 standard errors, and the standard error of a "
-        "proportion p is √(p(1 − p)/n). Solve for n.",
+        read=numbers(3),
+        right=lambda v: all(
+            near(target, 0.02)(x) for target, x in zip((0.3, 0.0516, 0.5484), v, strict=True)
+        ),
+        praise="right. All three draws share the 1,000 test photographs: three more of them right "
+        "could be luck with those, and this interval does not say so.",
+        hint="Subtract draw by draw, then take mean_interval of the three differences.",
         mistakes=(
+            (lambda v: max(map(abs, v)) < 0.02, "In points, please: hundredths, not shares."),
             (
-                near(465, 0.03),
-                "95 % takes 1.96 standard errors, and ± 1 point is half of the interval.",
+                lambda v: near(0.3, 0.02)(v[0]) and v[1] < 0,
+                "The draws are the same on both sides: take differences first.",
             ),
-            (near(9604, 0.04), "That is for an accuracy of 50 %, the worst case; here it is 95 %."),
+            (
+                lambda v: near(0.3, 0.02)(v[0]) and near(0.187, 0.02)(v[1]),
+                "With three draws, Student's t is far from 1.96.",
+            ),
         ),
     ),
     "05-4": Exercise(
         read=scores_by_stage,
         right=lambda s: len(s) >= 5 and len(set(s.values())) > 1,
         praise="these look measured. Which cut would you keep, and by how much does it win?",
-        hint="Load the backbone with cut=stage for each of its five stages, fit a head on the "
-        "frozen features, and collect run.validation.accuracy.",
+        hint="For each stage, take features of the forty with vgg16.cut(stage), and answers by "
+        "cross_val_predict with the chapter's linear head.",
         mistakes=(
             (lambda s: len(s) < 5, "One entry for every stage in base.stages, please."),
-            (lambda s: len(set(s.values())) == 1, "All five are the same: is cut= passed on?"),
+            (lambda s: len(set(s.values())) == 1, "All five are the same: was the base cut?"),
         ),
     ),
 }

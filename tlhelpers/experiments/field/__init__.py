@@ -9,6 +9,7 @@ from tlhelpers.experiments.field import (
     cifar10,
     cifar10_alike,
     digits,
+    heads,
     photographs,
     remedies,
     stages,
@@ -21,18 +22,6 @@ if TYPE_CHECKING:
 
     from tlhelpers.data.splits import Dataset
     from tlhelpers.transfer.runs import Run
-
-MOBILENET: Settings = {"backbone": "mobilenet_v2", "cut": None, "image_size": 224}
-VGG16: Settings = {"backbone": "vgg16", "cut": "block3_pool", "image_size": 150}
-CATS_DOGS = (
-    {**MOBILENET, "method": "frozen"},
-    {**MOBILENET, "method": "tuned"},
-    {**VGG16, "method": "frozen"},
-    {**VGG16, "method": "tuned"},
-    # From random weights the smaller picture trains six times faster, and no worse: it gives the
-    # baseline more epochs for its time.
-    {**MOBILENET, "image_size": 96, "method": "scratch"},
-)
 
 
 def _load_objects(settings: Settings) -> "Dataset":
@@ -49,10 +38,8 @@ def _run_objects(settings: Settings, data: "Dataset") -> "Run":
 
 
 EXPERIMENTS = {
-    "cats_dogs": Experiment(
-        grid(CATS_DOGS, (20, 100, 500, 1000), seeds=5), load_real("cats_dogs"), run_network
-    ),
     "photographs": Experiment(photographs.plan, photographs.load, photographs.run),
+    "heads": Experiment(heads.plan, heads.load, heads.run),
     "remedies": Experiment(remedies.plan, remedies.load, remedies.run, more=remedies.more),
     "objects": Experiment(
         grid([{**cifar10.SMALL, "method": "scratch"}], (5, 20, 100), seeds=3),
@@ -172,7 +159,7 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> dict[str, A
         FileNotFoundError: If it has not been recorded.
 
     Example:
-        >>> sorted(load("cats_dogs"))  # doctest: +SKIP
+        >>> sorted(load("photographs"))  # doctest: +SKIP
         ['data', 'environments', 'experiment', 'results']
     """
     return load_record(name, "field", folder)
