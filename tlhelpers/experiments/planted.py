@@ -230,8 +230,8 @@ def _unseen(out: Path, files: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
 
 def _strangers(out: Path, files: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
     """Measure how well drawn pets, trucks and digits are told from photographs never seen."""
-    import tlhelpers as tl
     from tlhelpers import worlds
+    from tlhelpers.data.datasets import load_dataset
     from tlhelpers.data.downloads import fetch
     from tlhelpers.data.images import read_image, resize_image
     from tlhelpers.workflow.predict import load_run
@@ -239,7 +239,7 @@ def _strangers(out: Path, files: Mapping[str, Sequence[Path]]) -> dict[str, Any]
 
     run = load_run(out / "model.keras")
     limit = run.familiar.limit if run.familiar else 0.0
-    cifar10 = tl.load_dataset("cifar10")
+    cifar10 = load_dataset("cifar10", tier="real")
     trucks = np.flatnonzero(cifar10.test.labels == cifar10.class_names.index("truck"))
     with np.load(fetch("mnist.npz")) as held:
         digits = held["x_test"][:STRANGERS]
