@@ -98,13 +98,13 @@ def _parser() -> argparse.ArgumentParser:
         help="execute a chapter and keep the result",
         description="Execute a copy of a chapter from top to bottom, and write it with its outputs "
         "to a folder. The chapter itself stays as it is.",
-        epilog="Example: tlhelpers run 05 --tier real --backbone mobilenet_v2",
+        epilog="Example: tlhelpers run 05 --tier real",
     )
     run.add_argument("chapter", help="a chapter's number, such as 05, or a notebook file")
     run.add_argument(
         "--tier",
         choices=("embedded", "real"),
-        help="embedded: drawn images, nothing is downloaded; real: photographs and ImageNet "
+        help="embedded: recorded features and drawn images, nothing is downloaded; real: photographs and ImageNet "
         "weights (default: what TLH_TIER says, else real in Google Colab and embedded elsewhere)",
     )
     run.add_argument(

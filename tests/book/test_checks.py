@@ -136,3 +136,19 @@ def test_the_stored_solutions_were_found_right():
             if "hide-cell" in cell["metadata"].get("tags", []):
                 shown = json.dumps(cell["outputs"], ensure_ascii=False)
                 assert "✓" in shown, (path.name, "".join(cell["source"]))
+
+
+def test_the_accuracies_that_exercise_05_3_quotes_are_the_record():
+    from tlhelpers.experiments.field import load
+
+    cells = json.loads((BOOK / "05_cats_dogs_vgg16.ipynb").read_text("utf-8"))["cells"]
+    said = next(
+        text for cell in cells if "**3.** In the record" in (text := "".join(cell["source"]))
+    )
+    for method in ("frozen", "tuned"):
+        rows = [
+            f"{100 * row['test']:.1f}"
+            for row in load("photographs")["results"]
+            if (row["method"], row["backbone"], row["labels"]) == (method, "mobilenet_v2", 20)
+        ]
+        assert f"{', '.join(rows[:-1])} and {rows[-1]} %" in said, method

@@ -5,7 +5,8 @@ import pytest
 from toys import random_split, small_backbone
 
 from tlhelpers.transfer.features import extract_features
-from tlhelpers.workflow.choose import choose, fit_head, predict_unseen, stage_reader, tempered
+from tlhelpers.transfer.heads import fit_head
+from tlhelpers.workflow.choose import choose, predict_unseen, stage_reader, tempered
 
 
 def two_clouds(n=80, d=20, apart=1.0, seed=0):

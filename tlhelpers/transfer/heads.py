@@ -116,10 +116,7 @@ def fit_linear_head(
         )
     weights = class_weights(counts.tolist(), class_weight)
     precision = np.float64 if len(features) < MANY else np.float32
-    features = np.asarray(features, precision)
-    centre = features.mean(axis=0)
-    scale = float(np.sqrt(((features - centre) ** 2).sum(axis=1).mean())) or 1.0
-    x = (features - centre) / scale
+    x, centre, scale = _scaled(features, precision)
     if len(validation_labels) >= MIN_VALIDATION:
         chosen_on = "validation"
         x_validation = (np.asarray(validation_features, precision) - centre) / scale
@@ -130,13 +127,62 @@ def fit_linear_head(
         chosen_on = "cross-validation"
         losses, fits = _cross_validation_losses(x, labels, num_classes, weights, seed), {}
     best = min(losses, key=lambda c: losses[c])
-    kernel, bias = fits.get(best) or _fit(x, labels, best, num_classes, weights)
+    fit = fits.get(best) or _fit(x, labels, best, num_classes, weights)
+    return _folded(*fit, centre, scale, best, chosen_on, losses, weights)
+
+
+def fit_head(
+    features: np.ndarray, labels: np.ndarray, inverse_penalty: float, *, balanced: bool = True
+) -> LinearHead:
+    """Fit a head with a penalty that is given, as :func:`fit_linear_head` fits each it tries.
+
+    Args:
+        features: ``[n, d]``; above 1,000 rows they are taken in single precision.
+        labels: Integers ``[n]``, every class from 0 on present.
+        inverse_penalty: scikit-learn's ``C``, for features of unit variance.
+        balanced: Whether each class weighs the same, however few images it has. Defaults to True.
+
+    Returns:
+        The head, with centring and scale folded in.
+
+    Example:
+        >>> x = np.r_[np.zeros((9, 2)), np.ones((3, 2))]
+        >>> int(fit_head(x, np.repeat([0, 1], [9, 3]), 1.0).probabilities(x).argmax(axis=1).sum())
+        3
+    """
+    counts = np.bincount(labels).tolist()
+    weights = class_weights(counts, "balanced" if balanced else None)
+    x, centre, scale = _scaled(features, np.float32 if len(features) > 1000 else np.float64)
+    fit = _fit(x, labels, inverse_penalty, len(counts), weights)
+    return _folded(*fit, centre, scale, inverse_penalty, "cross-validation", {}, weights)
+
+
+def _scaled(features: np.ndarray, precision: type) -> tuple[np.ndarray, np.ndarray, float]:
+    """Centre features and divide all by one factor; return them, the centre and the factor."""
+    features = np.asarray(features, precision)
+    centre = features.mean(axis=0)
+    x = features - centre
+    scale = float(np.sqrt((x**2).sum(axis=1).mean())) or 1.0
+    return x / scale, centre, scale
+
+
+def _folded(
+    kernel: np.ndarray,
+    bias: np.ndarray,
+    centre: np.ndarray,
+    scale: float,
+    penalty: float,
+    chosen_on: str,
+    losses: dict[float, float],
+    weights: Weights,
+) -> LinearHead:
+    """Make a head for features as they are from one for scaled features."""
     kernel = kernel / scale
     bias = bias - centre @ kernel
-    spread = scale / math.sqrt(features.shape[1])
     kernel, bias = kernel.astype("float32"), bias.astype("float32")
+    spread = scale / math.sqrt(len(centre))
     balanced = "balanced" if weights else None
-    return LinearHead(kernel, bias, best, chosen_on, losses, spread, balanced)
+    return LinearHead(kernel, bias, penalty, chosen_on, losses, spread, balanced)
 
 
 def _fit(

@@ -7,7 +7,7 @@ import numpy as np
 
 from tlhelpers.models.backbones import Backbone
 from tlhelpers.transfer.features import Images, extract_features
-from tlhelpers.transfer.heads import LinearHead
+from tlhelpers.transfer.heads import LinearHead, fit_head
 from tlhelpers.transfer.recipes import INVERSE_PENALTIES
 from tlhelpers.workflow.split import FOLDS, REPEATS, folds
 
@@ -87,49 +87,6 @@ def stage_reader(base: Backbone, names: Sequence[str]) -> Callable[[Images], Fea
         return dict(zip(names, np.split(features, ends, axis=1), strict=True))
 
     return read
-
-
-def fit_head(
-    features: np.ndarray, labels: np.ndarray, inverse_penalty: float, *, balanced: bool = True
-) -> LinearHead:
-    """Fit a softmax layer by L2-penalised logistic regression on centred and scaled features.
-
-    Args:
-        features: ``[n, d]``.
-        labels: Integers ``[n]``, every class from 0 on present.
-        inverse_penalty: As for :func:`tlhelpers.transfer.heads.fit_linear_head`.
-        balanced: Whether each class weighs the same, however few images it has. Defaults to True.
-
-    Returns:
-        The head, with centring and scale folded in.
-
-    Example:
-        >>> x = np.r_[np.zeros((9, 2)), np.ones((3, 2))]
-        >>> int(fit_head(x, np.repeat([0, 1], [9, 3]), 1.0).probabilities(x).argmax(axis=1).sum())
-        3
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    x = np.asarray(features, np.float32 if len(features) > 1000 else np.float64)
-    centre = x.mean(axis=0)
-    x = x - centre
-    scale = float(np.sqrt((x**2).sum(axis=1).mean())) or 1.0
-    model = LogisticRegression(
-        C=100 * inverse_penalty, max_iter=2000, class_weight="balanced" if balanced else None
-    ).fit(x / scale, labels)
-    kernel, bias = model.coef_.T / scale, model.intercept_
-    if kernel.shape[1] == 1:  # scikit-learn keeps one logit for two classes
-        kernel, bias = np.c_[-kernel / 2, kernel / 2], np.r_[-bias / 2, bias / 2]
-    bias = bias - centre @ kernel
-    spread = scale / np.sqrt(x.shape[1])
-    return LinearHead(
-        kernel.astype("float32"),
-        bias.astype("float32"),
-        inverse_penalty,
-        "cross-validation",
-        {},
-        float(spread),
-    )
 
 
 def choose(

@@ -13,10 +13,11 @@ from tlhelpers.evaluation.scores import (
     reliability,
 )
 from tlhelpers.models.backbones import Backbone
+from tlhelpers.transfer.heads import fit_head
 from tlhelpers.transfer.recipes import class_weights
 from tlhelpers.workflow.alterations import ALTERATIONS, Altered
 from tlhelpers.workflow.audit import pixel_features
-from tlhelpers.workflow.choose import Choice, Features, choose, fit_head, predict_unseen
+from tlhelpers.workflow.choose import Choice, Features, choose, predict_unseen
 from tlhelpers.workflow.judge import by_class, coverage_curve, doubtful_labels, share
 from tlhelpers.workflow.learn import Learned
 from tlhelpers.workflow.split import FOLDS, REPEATS, Pictures, folds

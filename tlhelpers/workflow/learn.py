@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlhelpers.data.downloads import DownloadError, mirror_names
-from tlhelpers.data.splits import Split
 from tlhelpers.evaluation.scores import paired_difference
 from tlhelpers.files import cache_place
 from tlhelpers.models.backbones import (
@@ -19,14 +18,13 @@ from tlhelpers.models.backbones import (
     load_backbone,
 )
 from tlhelpers.transfer.features import pooled_features
-from tlhelpers.transfer.heads import LinearHead
+from tlhelpers.transfer.heads import LinearHead, fit_head
 from tlhelpers.transfer.runs import Run
 from tlhelpers.workflow.choose import (
     Choice,
     Features,
     Unseen,
     choose,
-    fit_head,
     predict_unseen,
     stage_reader,
     tempered,
@@ -259,7 +257,7 @@ def fine_tune(
     # The frozen stages see each image and its views once; what is trained costs about a third of a
     # pass forward, and twice that back, for every epoch.
     passes = len(data.train) * (1 + (recipe.views or 0) + 1.5 * recipe.epochs)
-    expected = passes * _seconds_an_image(learned, full.input_size) if seconds > 0 else float("inf")
+    expected = passes * _seconds_an_image(full) if seconds > 0 else float("inf")
     if expected > seconds:
         why = "no time was left for it"
         if seconds > 0:
@@ -330,10 +328,10 @@ def _as_learned(
     )
 
 
-def _seconds_an_image(learned: Learned, size: int) -> float:
-    """Time images that were not extracted before."""
-    rng = np.random.default_rng(time.time_ns())
-    images = rng.integers(0, 256, (64, size, size, 3), np.uint8)
+def _seconds_an_image(base: Backbone, n: int = 64) -> float:
+    """Time a pass of the whole network; nothing of it is kept."""
+    images = np.zeros((n, base.input_size, base.input_size, 3), np.float32)
+    base.model.predict(images[:32], batch_size=32, verbose=0)  # traced once
     begun = time.perf_counter()
-    learned.read(Split.from_arrays(images, np.zeros(64, int), ["none"]))
-    return (time.perf_counter() - begun) / 64
+    base.model.predict(images, batch_size=32, verbose=0)
+    return (time.perf_counter() - begun) / n

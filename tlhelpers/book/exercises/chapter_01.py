@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tlhelpers.book.exercises.judging import Exercise, near, number
+from tlhelpers.book.exercises.judging import Exercise, near, number, points
 
 DIFFERENCES = ("domain", "task", "both", "neither")
 TARGETS = ("pets", "objects", "photographs", "cifar10", "mnist")
@@ -103,16 +103,16 @@ EXERCISES: dict[str, Exercise] = {
     # Means 0.71 and 0.67.
     "01-3": Exercise(
         read=number,
-        right=lambda v: near(-4, 0.01)(v) or near(-0.04, 0.01)(v),
+        right=points(-4, 0.01),
         praise="right: transfer hurt here, on average over the seeds.",
         hint="Average each method over its seeds, then take transfer minus scratch, in points.",
         mistakes=(
             (
-                lambda v: near(4, 0.01)(v) or near(0.04, 0.01)(v),
+                points(4, 0.01),
                 "The gain is transfer minus scratch: mind the sign.",
             ),
             (
-                lambda v: near(-5.6, 0.02)(v) or near(-0.056, 0.02)(v),
+                points(-5.6, 0.02),
                 "That is the difference as a share of the baseline; points are plain differences.",
             ),
         ),

@@ -4,7 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tlhelpers.book.exercises.judging import Exercise, near, number, numbers, scores_by_stage
+from tlhelpers.book.exercises.judging import (
+    Exercise,
+    near,
+    number,
+    numbers,
+    points,
+    scores_by_stage,
+)
 
 
 def both(first: float, second: float) -> Callable[[list[float]], bool]:
@@ -30,13 +37,13 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "04-2": Exercise(
         read=number,
-        right=lambda v: near(4, 0.01)(v) or near(0.04, 1e-4)(v),
+        right=points(4, 0.01),
         praise="right: τ says nothing of it; had the two been 92 and 60 %, τ would be the same.",
         hint="Which network has the highest score, and how much better is the best one?",
         mistakes=(
             (near(0, 1e-9), "The highest score is not the best network's."),
             (
-                lambda v: near(-4, 0.01)(v) or near(-0.04, 1e-4)(v),
+                points(-4, 0.01),
                 "A loss of so many points: give it as a positive number.",
             ),
             (near(0.4, 0.01), "That is a difference of scores, or close to one; take accuracies."),

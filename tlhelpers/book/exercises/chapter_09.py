@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tlhelpers.book.exercises.judging import Exercise, near, number, scores_by_stage
+from tlhelpers.book.exercises.judging import Exercise, near, number, points, scores_by_stage
 
 
 def names(answer: Any) -> set[str]:
@@ -83,24 +83,24 @@ EXERCISES: dict[str, Exercise] = {
     # Mean 1, standard deviation 1, t = 2.776, five draws.
     "09-2": Exercise(
         read=number,
-        right=lambda v: near(-0.2417, 0.02)(v) or near(-0.002417, 0.02)(v),
+        right=points(-0.2417, 0.02),
         praise="right: it includes 0, so these five draws carry no verb.",
         hint="Mean minus Student's t for four degrees of freedom times the standard error.",
         mistakes=(
             (
-                lambda v: near(0.1235, 0.02)(v) or near(0.001235, 0.02)(v),
+                points(0.1235, 0.02),
                 "1.96 is for many draws; with five, take Student's t.",
             ),
             (
-                lambda v: near(-1.7764, 0.02)(v) or near(-0.017764, 0.02)(v),
+                points(-1.7764, 0.02),
                 "Divide the standard deviation by the root of the number of draws.",
             ),
             (
-                lambda v: near(2.2417, 0.02)(v) or near(0.022417, 0.02)(v),
+                points(2.2417, 0.02),
                 "That is the upper end.",
             ),
             (
-                lambda v: near(-0.1105, 0.02)(v) or near(-0.001105, 0.02)(v),
+                points(-0.1105, 0.02),
                 "Take the standard deviation with n − 1 (ddof=1).",
             ),
         ),

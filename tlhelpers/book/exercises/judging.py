@@ -140,6 +140,23 @@ def near(target: float, tolerance: float) -> Callable[[float], bool]:
     return lambda value: abs(value - target) <= tolerance * (abs(target) or 1.0)
 
 
+def points(target: float, tolerance: float) -> Callable[[float], bool]:
+    """Return a test of whether a number is the target in points, or as a share.
+
+    Args:
+        target: The number, in points.
+        tolerance: Largest difference, relative to the target (absolute for a target of 0).
+
+    Returns:
+        The test.
+
+    Example:
+        >>> points(-4, 0.01)(-4.0), points(-4, 0.01)(-0.04), points(-4, 0.01)(4)
+        (True, True, False)
+    """
+    return lambda value: near(target, tolerance)(value) or near(target / 100, tolerance)(value)
+
+
 def _brief(answer: Any) -> str:
     """Describe an answer in a few words."""
     try:
