@@ -73,9 +73,10 @@ outputs: $(INSTALLED)
 address: $(INSTALLED)
 	$(BIN)/python tests/tools/addresses.py $(URL)
 
-# Full-size results on real data, recorded under book/_data/field; needs the network or TLH_MIRROR.
+# Full-size results on real data, recorded under book/_data; needs the network or TLH_MIRROR.
 field: $(INSTALLED)
 	$(BIN)/tlhelpers record --all
+	$(BIN)/python -m tlhelpers.experiments.planted
 
 # The controlled study: scratch, frozen, fine-tuned by labels, target and relatedness. Hours; resumes.
 study: $(INSTALLED)

@@ -114,6 +114,14 @@ def replacing(path: str | os.PathLike[str], size: int | None = None) -> Iterator
                 part.unlink(missing_ok=True)
 
 
+def set_aside(path: Path) -> Path:
+    """Rename somebody's file that stands where another is to go, and return its new place."""
+    number = 1
+    while os.path.lexists(kept := path.with_name(f"yours-{number}-{path.name}")):
+        number += 1
+    return path.rename(kept)
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove what killed processes left of :func:`replacing`; for whoever holds the folder's lock."""
     for part in folder.glob(".part-*"):

@@ -384,7 +384,8 @@ def describe_device() -> tuple[str, float]:
     import keras
 
     if not has_gpu():
-        return f"CPU, {usable_cores()} cores", 0.0
+        cores = usable_cores()
+        return f"CPU, {cores} core{'' if cores == 1 else 's'}", 0.0
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

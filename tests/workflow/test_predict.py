@@ -179,6 +179,7 @@ def test_what_is_no_image_is_refused_in_a_sentence(saved, images):
         ("classes", list("abc")),
         ("classes", "ab"),
         ("classes", ["cat", "cat"]),
+        ("classes", ["standing", "lying"]),
         ("classes", [None, 2]),
         ("input", {"grey_range": [5]}),
         ("input", {"grey_range": "x"}),
@@ -397,9 +398,25 @@ def test_a_table_of_somebody_else_is_not_replaced(saved, photos):
     with pytest.raises(FileExistsError, match="left as it is"):
         write_answers(saved, photos, answers)
     assert answers.read_text().startswith("name")
-    answers.unlink()
+
+
+def test_answers_that_somebody_corrected_are_kept(saved, photos, capsys):
+    answers, kept = photos.parent / "answers.csv", photos.parent / "yours-1-answers.csv"
+    write_answers(saved, photos / "a.png", answers)
+    write_answers(saved, photos, answers)  # as it was written: replaced
+    assert not kept.exists()
+    corrected = answers.read_text().replace("standing", "lying")
+    answers.write_text(corrected)
     write_answers(saved, photos, answers)
+    assert f"kept as {kept}" in capsys.readouterr().out
+    assert kept.read_text() == corrected
+    assert "standing" in answers.read_text()
+    answers.write_text(corrected)
     write_answers(saved, photos, answers)
+    assert (photos.parent / "yours-2-answers.csv").read_text() == corrected
+    (photos.parent / ".answers.csv.sha256").unlink()  # where nothing tells, it is kept too
+    write_answers(saved, photos / "a.png", answers)
+    assert (photos.parent / "yours-3-answers.csv").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

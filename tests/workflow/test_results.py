@@ -1,6 +1,8 @@
 """Only what a training made is replaced; what somebody edited is kept."""
 
 import contextlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,33 +17,71 @@ def photos(tmp_path):
 
 
 def write(folder, key="k", **files):
-    noted = results.claim(folder, folder.parent / "photos")
-    with results.making(folder) as made:
+    with (
+        results.claim(folder, folder.parent / "photos") as noted,
+        results.making(folder) as made,
+    ):
         for name, text in files.items():
             (made / name).write_text(text)
         return results.finish(folder, made, noted, key)
+
+
+def noted_in(folder, photos):
+    with results.claim(folder, photos) as noted:
+        return noted
+
+
+def test_two_trainings_do_not_write_to_one_folder(photos, tmp_path):
+    out = tmp_path / "results"
+    with results.claim(out, photos), results.making(out) as made:
+        with pytest.raises(RuntimeError, match=r"One training at a time.*Received: .*results"):
+            write(out, a="2")
+        assert made.is_dir()
+    assert write(out, a="3") == []
+    code = "from pathlib import Path; from tlhelpers.workflow import results; import sys\n"
+    code += "with results.claim(*map(Path, sys.argv[1:])): print('got it')"
+    command = [sys.executable, "-c", code, out, photos]
+    with results.claim(out, photos):
+        other = subprocess.run(command, capture_output=True, text=True)
+    assert "One training at a time" in other.stderr
+    assert other.stdout == ""
+
+
+def test_a_lock_that_a_killed_training_left_on_an_empty_folder_is_no_file_of_ones_own(
+    photos, tmp_path
+):
+    out = tmp_path / "results"
+    out.mkdir()
+    (out / results.LOCK).touch()
+    assert write(out, a="1") == []
 
 
 def test_another_ones_folder_is_refused_untouched(photos, tmp_path):
     out = tmp_path / "thesis"
     out.mkdir()
     (out / "report.html").write_text("mine")
-    with pytest.raises(FileExistsError, match="other files; nothing was changed"):
-        results.claim(out, photos)
+    with (
+        pytest.raises(FileExistsError, match="other files; nothing was changed"),
+        results.claim(out, photos),
+    ):
+        pass
     assert [path.name for path in out.iterdir()] == ["report.html"]
 
 
 @pytest.mark.parametrize("inside", [".", "results", "cat/results"])
 def test_results_do_not_go_among_the_photographs(photos, inside):
-    with pytest.raises(ValueError, match="outside the folder of photographs"):
-        results.claim(photos / inside, photos)
+    with (
+        pytest.raises(ValueError, match="outside the folder of photographs"),
+        results.claim(photos / inside, photos),
+    ):
+        pass
     assert not (photos / "results").exists()
 
 
 def test_an_unchanged_folder_is_whole_until_a_file_or_the_key_changes(photos, tmp_path):
     out = tmp_path / "results"
     write(out, a="1", b="2")
-    noted = results.claim(out, photos)
+    noted = noted_in(out, photos)
     assert results.is_whole(out, noted, "k")
     assert not results.is_whole(out, noted, "other")
     (out / "a").write_text("edited")
@@ -66,12 +106,13 @@ def test_edits_are_kept_and_other_files_left_alone(photos, tmp_path):
 def test_an_interrupted_training_leaves_the_earlier_results_and_edits_of_them(photos, tmp_path):
     out = tmp_path / "results"
     write(out, a="1", b="1")
-    noted = results.claim(out, photos)
+    noted = noted_in(out, photos)
     with contextlib.suppress(KeyboardInterrupt), results.making(out) as made:
         (made / "a").write_text("half")
         raise KeyboardInterrupt
-    assert results.is_whole(out, results.claim(out, photos), "k")
-    assert sorted(path.name for path in out.iterdir()) == ["a", "b", results.MARK]
+    assert results.is_whole(out, noted_in(out, photos), "k")
+    assert sorted(out.glob("[!.]*")) == [out / "a", out / "b", out / results.MARK]
+    assert [path.name for path in out.glob(".*")] == [results.LOCK]
     (out / "b").write_text("my notes")  # whenever they are made, also while a training runs
     with results.making(out) as made:
         (made / "b").write_text("2")
@@ -94,9 +135,9 @@ def test_a_training_killed_among_its_last_steps_is_no_edit(photos, tmp_path, mon
         write(out, a="2", b="2")
     monkeypatch.undo()
     (out / ".making-x").mkdir()
-    assert not results.is_whole(out, results.claim(out, photos), "k")
+    assert not results.is_whole(out, noted_in(out, photos), "k")
     assert write(out, a="3", b="3") == []
-    assert sorted(path.name for path in out.iterdir()) == ["a", "b", results.MARK]
+    assert sorted(out.glob("[!.]*")) == [out / "a", out / "b", out / results.MARK]
 
 
 def test_a_file_of_ones_own_in_the_place_of_a_new_one_is_kept(photos, tmp_path):

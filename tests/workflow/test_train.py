@@ -11,6 +11,7 @@ from drawn_folder import draw_folder, plant_faults
 
 import tlhelpers as tl
 from tlhelpers.workflow import learn as learning
+from tlhelpers.workflow import report
 from tlhelpers.workflow.export import missing_for
 from tlhelpers.workflow.train import train_folder
 
@@ -137,8 +138,30 @@ def test_an_own_test_folder_is_the_score(tmp_path):
     card = json.loads((tmp_path / "out/card.json").read_text("utf-8"))
     assert card["score"]["held_out"]
     assert card["score"]["accuracy"]["n"] == 24
+    assert card["score"]["everywhere"] is None  # own test images may be of another kind
     assert "does not cover training" in card["score"]["covers"]
     assert card["fine_tuning"]["why"] == "no time was left for it (--minutes)"
+
+
+def lucky_card():
+    accuracy = {"value": 1.0, "low": 0.991, "high": 1.0, "n": 409}
+    score = {
+        **{"held_out": True, "accuracy": accuracy, "without_weights": None, "balanced": 1.0},
+        "everywhere": {"value": 0.987, "low": 0.981, "high": 0.991, "n": 2000},
+        "by_class": [{"class": "cat", "n": 409, "recall": accuracy}],
+    }
+    rest = {"learning_curve": {"gain": None}, "alterations": {"rows": []}, "labels": {"rows": []}}
+    return {"score": score, "floors": {"majority": 0.5}, "data": {"summary": {}}, **rest}
+
+
+def test_a_lucky_test_split_is_not_the_whole_answer():
+    card = lucky_card()
+    said = report.headline(card)
+    assert said.startswith("100.0% (99.1% to 100.0%) right on 409 photographs it never saw")
+    assert "Of all 2,000, each named by a model that never saw it, 98.7% (98.1% to 99.1%)" in said
+    assert "easier than the others by chance: expect 98.7%" in report._todo(card)
+    card["score"]["accuracy"]["value"] = 0.985
+    assert "by chance" not in report._todo(card)
 
 
 @pytest.mark.parametrize("error", [0.0, 1.0, float("nan")])

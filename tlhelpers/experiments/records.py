@@ -265,7 +265,8 @@ def load_record(
         path = place / f"{name}.json"
         if path.is_file():
             return _read(path)
-    how = f"tlhelpers record {name}" if kind == "field" else "make study"
+    by_kind = {"field": f"tlhelpers record {name}", "workflow": "make field"}
+    how = by_kind.get(kind, "make study")
     raise FileNotFoundError(
         f"Recorded results are read from {name}.json in {' or '.join(map(str, places))}. Received: "
         f"no such file; record them with: {how}"

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,6 +146,7 @@ class Run:
             },
             "output": "probabilities, in the order of the classes",
             "classes": list(self.data.class_names),
+            "classes_sha256": digest_of_names(self.data.class_names),
             "threshold": threshold,
             "trained_on": {"name": self.data.name, **asdict(self.data.source)},
             "weights": self.base
@@ -166,6 +167,11 @@ class Run:
         """Say what was done and how long it took; scoring is left to :attr:`test`."""
         network = f"{self.base.name} on " if self.base else ""
         return f"{self.name}: {network}{self.data.name}, {self.seconds:.1f} s"
+
+
+def digest_of_names(names: Sequence[str]) -> str:
+    """Return the SHA-256 of names in their order, by which a card edited by hand is noticed."""
+    return hashlib.sha256(json.dumps(list(names)).encode()).hexdigest()
 
 
 def card_path(path: Path) -> Path:

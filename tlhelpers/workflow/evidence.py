@@ -83,6 +83,7 @@ def score_images(learned: Learned, frozen: Learned, pictures: Pictures) -> dict[
         "balanced": balanced_accuracy(predicted, labels),
         "repeats": learned.notes.get("repeats", []),
         "pool": frozen.notes.get("pool"),
+        "everywhere": learned.notes.get("everywhere") if learned is frozen else None,
         "by_class": by_class(predicted, labels, names),
         "confusion": confusion.tolist(),
         "without_weights": plain,

@@ -175,6 +175,9 @@ def learn(
         right = (raw.argmax(axis=1) == labels[pictures.judged]).astype(float)
         final = soften(raw, temperature)
         notes["pool"] = share(unseen.right, groups[pool])
+        if not pictures.own_test:
+            every, rows = np.r_[unseen.right, right], np.r_[pool, pictures.judged]
+            notes["everywhere"] = share(every, groups[rows])
     else:
         predict = _by_fold(unseen)
         raw, final, right = unseen.probabilities, softer, unseen.right

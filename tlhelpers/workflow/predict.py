@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlhelpers.data.audit import printable
+from tlhelpers.data.downloads import digest_of
 from tlhelpers.data.images import UnreadableImageError, check_fit, read_image, resize_image
 from tlhelpers.data.layout import Layout, files_below
 from tlhelpers.data.splits import in_threads
-from tlhelpers.files import replacing
+from tlhelpers.files import replacing, set_aside, write_atomically
 from tlhelpers.runtime import installed_version
 from tlhelpers.transfer.recipes import inference_batch_size
-from tlhelpers.transfer.runs import card_path
+from tlhelpers.transfer.runs import card_path, digest_of_names
 from tlhelpers.workflow.strangers import Familiar
 
 if TYPE_CHECKING:
@@ -182,8 +183,8 @@ def write_answers(run: SavedRun, images: str | os.PathLike[str], path: Path) -> 
     Args:
         run: The saved run.
         images: An image file or a folder.
-        path: The CSV file. One that this function wrote before is replaced, when the new one is
-            whole.
+        path: The CSV file. One that this function wrote before is replaced when the new one is
+            whole, and set aside if it was edited since. A hidden file beside it holds its digest.
 
     Returns:
         How often each answer was given; ``"unreadable"`` for files that are no image.
@@ -209,7 +210,18 @@ def write_answers(run: SavedRun, images: str | os.PathLike[str], path: Path) -> 
             counts[answer or "unreadable"] += 1
             known = "" if answer is None else f"{probability:.4f}"
             writer.writerow((name, answer or "", known, note))
+        file.flush()
+        _keep_edits(path.resolve(), digest_of(part))
     return counts
+
+
+def _keep_edits(path: Path, written: str) -> None:
+    """Set answers aside that somebody edited, and note the digest of those that take their place."""
+    noted = path.with_name(f".{path.name}.sha256")
+    before = noted.read_text("utf-8") if noted.is_file() else ""
+    if path.exists() and digest_of(path) not in (before, written):
+        print(f"{path} was edited since it was written: it is kept as {set_aside(path)}.")
+    write_atomically(noted, written)
 
 
 def load_run(path: str | os.PathLike[str]) -> SavedRun:
@@ -241,6 +253,11 @@ def load_run(path: str | os.PathLike[str]) -> SavedRun:
     try:
         card = json.loads(beside.read_text("utf-8-sig"))  # editors add a byte-order mark
         digest, names, versions = card["sha256"], _class_names(card), dict(card["versions"])
+        if digest_of_names(names) != card["classes_sha256"]:
+            raise ValueError(
+                f"the classes {', '.join(names)}, which are not those it was saved with, or not in "
+                "that order; to rename classes, rename the folders and train again"
+            )
         threshold = float(card["threshold"])
         check_fit(dict(card["input"]).get("fit", "crop"))
         low, high = map(int, card["input"].get("grey_range") or (0, 1))

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
@@ -71,16 +72,30 @@ def headline(card: dict[str, Any]) -> str:
     uneven = ""
     if score["without_weights"]:
         uneven = f" Each class counted the same, {score['balanced']:.1%}."
+    every = score["everywhere"]
+    more = ""
+    if every:
+        more = (
+            f" Of all {every['n']:,}, each named by a model that never saw it, {every['value']:.1%} "
+            f"({every['low']:.1%} to {every['high']:.1%}) are right."
+        )
     return (
         f"{accuracy['value']:.1%} ({accuracy['low']:.1%} to {accuracy['high']:.1%}) right on "
         f"{accuracy['n']:,} photographs {seen}; guessing the commonest class gives {floor:.0%}."
-        f"{uneven}"
+        f"{more}{uneven}"
     )
 
 
 def _todo(card: Card) -> str:
     """Say first what to do."""
     points = []
+    score, every = card["score"], card["score"]["everywhere"]
+    if every and not every["low"] <= score["accuracy"]["value"] <= every["high"]:
+        easier = score["accuracy"]["value"] > every["value"]
+        points.append(
+            f"The test images are {'easier' if easier else 'harder'} than the others by chance: "
+            f"expect {_share(every)} rather than {score['accuracy']['value']:.1%}."
+        )
     doubtful = len(card["labels"]["rows"])
     if doubtful:
         points.append(
@@ -88,10 +103,9 @@ def _todo(card: Card) -> str:
             "doubtful first), correct them, and train again."
         )
     worst = min(
-        (row for row in card["score"]["by_class"] if row["n"]),
-        key=lambda row: row["recall"]["value"],
+        (row for row in score["by_class"] if row["n"]), key=lambda row: row["recall"]["value"]
     )
-    if worst["recall"]["value"] < card["score"]["balanced"] - 0.02:
+    if worst["recall"]["value"] < score["balanced"] - 0.02:
         points.append(
             f"The weakest class is <b>{escape(worst['class'])}</b>: {_share(worst['recall'])} of its "
             f"{worst['n']:,} images are recognised."
@@ -264,7 +278,7 @@ def _unsure(card: Card) -> str:
         for name, key in (("as shipped", "after"), ("before tempering", "before"))
     ]
     low = min(point for _, points in curves for pair in points for point in pair)
-    low = max(0.0, min(low - 0.05, 0.9))
+    low = min(0.8, max(0, math.floor(5 * low)) / 5)
     calibration = chart(
         curves,
         title="Share right against stated probability, before and after tempering",
@@ -277,7 +291,7 @@ def _unsure(card: Card) -> str:
     marks = (
         [(found["answered"], f"threshold {found['threshold']:.2f}")] if found["threshold"] else []
     )
-    least = min(0.3, *(answered for answered, _ in found["coverage"]))
+    least = min(0.2, *(answered for answered, _ in found["coverage"]))
     coverage = chart(
         [("", found["coverage"])],
         title="Accuracy of the answers that are given, against the share of images answered",
@@ -339,7 +353,7 @@ def _strangers(card: Card) -> str:
         f"images, {found['own_called_unknown']:.1%} are called unknown. AUROC is the chance that a "
         "stranger is further away than an own image: 1 always, 0.5 a coin.</p>"
         f"{_table(head, rows, numbers={1, 2, 3})}<p class='soft'>Drawings and noise are easy "
-        "strangers. A class that is much like yours is a hard one, as the last row shows. The "
+        "strangers; a class much like yours is a harder one, and the last row tries that. The "
         "exported files give probabilities only; “unknown” needs this package.</p>"
     )
 
@@ -462,7 +476,7 @@ def _made(card: Card) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in card["versions"].items() if number)
     machine = card["machine"]
     rows = [
-        ("images", f"{card['data']['n']:,}, <code>{escape(card['data']['digest'])}</code>"),
+        ("images", f"{card['data']['n']:,}, <code>{escape(card['data']['digest'][:23])}…</code>"),
         (
             "network",
             f"{escape(network['name'])} up to {escape(network['stage'])}, "
@@ -483,7 +497,7 @@ def _made(card: Card) -> str:
         ("time and memory", f"{card['seconds']:.0f} s, {card['peak_memory_gib']:.1f} GiB at most"),
         (
             "machine",
-            f"{escape(machine['device'])}, {_count(machine['cores'], 'core')}, {escape(machine['system'])}",
+            f"{escape(machine['device'])}, {escape(machine['system'])}",
         ),
         ("versions", escape(versions)),
     ]

@@ -10,26 +10,36 @@ from pathlib import Path
 from typing import Any
 
 from tlhelpers.data.downloads import digest_of
-from tlhelpers.files import remove_unfinished, writable_folder, write_atomically
+from tlhelpers.files import (
+    plain_disk_errors,
+    remove_unfinished,
+    set_aside,
+    writable_folder,
+    write_atomically,
+)
 
 MARK = "made_by_tlhelpers.json"
 """The file by which a results folder is known, with the digests of each file that was written."""
 
 _MAKING = ".making-"
+LOCK = ".training.lock"
+"""The file that a training holds while it runs."""
 
 
-def claim(folder: Path, photos: Path) -> dict[str, Any]:
-    """Take a folder for results, unless it is somebody else's.
+@contextlib.contextmanager
+def claim(folder: Path, photos: Path) -> Iterator[dict[str, Any]]:
+    """Take a folder for results, unless it is somebody else's, and hold it.
 
     Args:
         folder: The folder, which need not exist.
         photos: The folder of photographs, in which it may not lie.
 
-    Returns:
+    Yields:
         What an earlier training noted there: ``key`` and ``files``; empty for a new folder.
 
     Raises:
         FileExistsError: If it holds files that no training wrote, or a mark that can't be read.
+        RuntimeError: If another training holds it.
         ValueError: If it lies in the folder of photographs.
         OSError: If it can't be written to.
     """
@@ -39,19 +49,43 @@ def claim(folder: Path, photos: Path) -> dict[str, Any]:
             f"Results must lie outside the folder of photographs. Received: {folder}, in {photos}."
         )
     mark = folder / MARK
-    if folder.is_dir() and any(folder.iterdir()) and not mark.is_file():
+    others = folder.is_dir() and any(path.name != LOCK for path in folder.iterdir())
+    if others and not mark.is_file():
         raise FileExistsError(
             f"The folder for the results must be new, empty, or from an earlier training. Received: "
             f"{folder}, which holds other files; nothing was changed. Name another one with --out."
         )
-    noted = _read(mark) if mark.is_file() else {"key": "", "files": {}}
+    if mark.is_file():
+        _read(mark)
     writable_folder(folder, "The folder for the results", "Name another one with --out.")
-    remove_unfinished(folder)
-    for unfinished in folder.glob(f"{_MAKING}*"):
-        shutil.rmtree(unfinished, ignore_errors=True)
-    if not mark.exists():
-        write_atomically(mark, json.dumps(noted))
-    return noted
+    with _held(folder):
+        noted = _read(mark) if mark.is_file() else {"key": "", "files": {}}
+        remove_unfinished(folder)
+        for unfinished in folder.glob(f"{_MAKING}*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        if not mark.exists():
+            write_atomically(mark, json.dumps(noted))
+        yield noted
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a folder for results, unless another training does."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK)
+    try:
+        with plain_disk_errors(LOCK, folder):
+            lock.acquire(timeout=0)
+    except Timeout:
+        raise RuntimeError(
+            f"One training at a time can write to a folder. Received: {folder}, to which another one "
+            "is writing. Wait until it has finished, or name another folder with --out."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _read(mark: Path) -> dict[str, Any]:
@@ -115,11 +149,7 @@ def finish(folder: Path, made: Path, noted: dict[str, Any], key: str) -> list[st
     for name in both:
         path = folder / name
         if os.path.lexists(path) and not _is_ours(path, both[name]):
-            number = 1
-            while (kept := folder / f"yours-{number}-{name}").exists():
-                number += 1
-            path.rename(kept)
-            moved.append(kept.name)
+            moved.append(set_aside(path).name)
         if name in new:
             (made / name).replace(path)
         else:

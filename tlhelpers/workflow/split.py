@@ -55,11 +55,15 @@ class Pictures:
         return [path.relative_to(root).as_posix() for path in self.paths]
 
     @property
+    def own_test(self) -> bool:
+        """Whether the folder brought test images of its own, which may be of another kind."""
+        audit = self.data.audit
+        return audit is not None and bool(audit.split_folders["test"])
+
+    @property
     def held_out(self) -> bool:
         """Whether the score comes from the test split; else it is cross-validated."""
-        audit = self.data.audit
-        own = audit is not None and bool(audit.split_folders["test"])
-        return own or len(self.data.test) >= ENOUGH_TO_HOLD_OUT
+        return self.own_test or len(self.data.test) >= ENOUGH_TO_HOLD_OUT
 
     @property
     def pool(self) -> np.ndarray:

@@ -82,6 +82,7 @@ def train_folder(
 
     Raises:
         FileExistsError: If ``out`` holds files of somebody else's.
+        RuntimeError: If another training is writing to ``out``.
         ValueError: If an argument or the folder can't be used; the message says why.
         tlhelpers.data.downloads.DownloadError: If the network's weights can't be had.
         tlhelpers.workflow.export.ExportError: If an exported file disagrees with the model.
@@ -90,14 +91,35 @@ def train_folder(
         >>> train_folder("photos", "results")  # doctest: +SKIP
         PosixPath('results/report.html')
     """
-    started = time.perf_counter()
     photos, out = Path(photos).expanduser(), Path(out).expanduser()
     if wanted_error is not None and not 0 < wanted_error < 1:
         raise ValueError(f"A wanted error rate lies between 0 and 1. Received: {wanted_error}.")
     if not minutes >= 0:
         raise ValueError(f"minutes must be 0 or more. Received: {minutes}.")
     check_formats(list(formats or ()))
-    noted = results.claim(out, photos)
+    settings = {
+        "minutes": minutes,
+        "scratch": scratch,
+        "formats": formats,
+        "wanted_error": wanted_error,
+        "seed": seed,
+    }
+    with results.claim(out, photos) as noted:
+        return _train(photos, out, noted, groups, backbone, settings)
+
+
+def _train(
+    photos: Path,
+    out: Path,
+    noted: dict[str, Any],
+    groups: Groups | None,
+    backbone: str | None,
+    settings: dict[str, Any],
+) -> Path:
+    """Train as :func:`train_folder` does, once the folder for the results is held."""
+    started = time.perf_counter()
+    formats, seed = settings["formats"], settings["seed"]
+    minutes, wanted_error = settings["minutes"], settings["wanted_error"]
     base = load_network(backbone)
     data = load_folder(photos, groups=groups, image_size=base.input_size, seed=seed)
     check_answers(data.class_names)
@@ -108,11 +130,8 @@ def train_folder(
     settings = {
         "backbone": base.name,
         "weights": base.weights_digest(),
-        "minutes": minutes,
-        "scratch": scratch,
+        **settings,
         "formats": list(wanted),
-        "wanted_error": wanted_error,
-        "seed": seed,
     }
     versions = {name: installed_version(name) for name in PACKAGES}
     key = _key(pictures, settings, versions)
@@ -154,7 +173,7 @@ def train_folder(
         "data": _about_data(pictures, faults),
         "score": evidence.score_images(learned, frozen, pictures),
         "floors": evidence.floors(pictures, thumbs, seed),
-        "scratch": evidence.scratch(base, pictures, seed) if scratch else None,
+        "scratch": evidence.scratch(base, pictures, seed) if settings["scratch"] else None,
         "calibration": evidence.calibration(learned, pictures),
         "labels": evidence.label_check(features, pictures, frozen.choice, seed),
         "mistakes": evidence.mistakes(learned, pictures),
