@@ -1,6 +1,7 @@
 """The command line: ``tlhelpers doctor``, ``train``, ``predict``, ``fetch``, ``run`` and the like."""
 
 import argparse
+import json
 import os
 import re
 import sys
@@ -191,6 +192,42 @@ def _parser() -> argparse.ArgumentParser:
         "--csv", type=_file, required=True, metavar="FILE", help="the answers are written there"
     )
     predict.set_defaults(command=_predict, interrupted="Nothing was written.")
+
+    extract = commands.add_parser(
+        "extract",
+        help="extract a network's features from millions of images, in shards, on several workers",
+        description="Extract pooled features from all images below a folder, into Parquet files of "
+        "some thousand rows, with a table of what could not be read and a manifest of digests.",
+        epilog="Example: tlhelpers extract photos/ --to features/ --cluster ray --workers 16",
+    )
+    extract.add_argument("photos", type=_file, help="a folder of images, in folders of any depth")
+    extract.add_argument(
+        "--to", type=_file, required=True, metavar="DIR", help="folder of the shards"
+    )
+    extract.add_argument(
+        "--backbone", default="mobilenet_v2", metavar="NAME", help="default: mobilenet_v2"
+    )
+    extract.add_argument(
+        "--size", type=int, default=224, metavar="PX", help="pixels a side (default: 224)"
+    )
+    extract.add_argument(
+        "--cut", metavar="STAGE", help="its last stage (default: the whole network)"
+    )
+    extract.add_argument("--engine", choices=("auto", "keras", "openvino"), default="auto")
+    extract.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    extract.add_argument(
+        "--shard", type=int, default=4096, metavar="N", help="images in a file (default: 4096)"
+    )
+    extract.add_argument(
+        "--cluster", choices=("ray",), help="run on a Ray cluster, or start one here"
+    )
+    extract.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="of the cluster (default: 1)"
+    )
+    extract.set_defaults(
+        command=_extract,
+        interrupted="Finished shards are kept; the same command goes on with the rest.",
+    )
 
     record = commands.add_parser(
         "record",
@@ -417,6 +454,32 @@ def _train(options: argparse.Namespace) -> int:
         formats=None if options.export is None else tuple(options.export),
         wanted_error=options.error,
         seed=options.seed,
+    )
+    return 0
+
+
+def _extract(options: argparse.Namespace) -> int:
+    """Extract features in shards."""
+    from tlhelpers.runtime import setup
+    from tlhelpers.workflow.shards import extract_shards
+
+    setup(tier=None if os.environ.get("TLH_TIER") else "real", precision="float32")
+    manifest = extract_shards(
+        options.photos,
+        options.to,
+        backbone=options.backbone,
+        image_size=options.size,
+        cut=options.cut,
+        engine=options.engine,
+        precision=options.precision,
+        shard=options.shard,
+        workers=options.workers,
+        cluster=options.cluster,
+    )
+    counts = json.loads(manifest.read_text("utf-8"))["counts"]
+    print(
+        f"Features of {counts['features']:,} images are in {manifest.parent}; "
+        f"{counts['unreadable']:,} files could not be read, and are listed there with the reason."
     )
     return 0
 

@@ -1,7 +1,5 @@
 """Features of a frozen network: computed once, filed under each image, read from then on."""
 
-import os
-import platform
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +10,15 @@ import numpy as np
 from tlhelpers.data.packs import HOW_TO_GET_PIXELS, NotRecordedError, load_pack
 from tlhelpers.models.backbones import Backbone, batch_normalisation
 from tlhelpers.progress import progress_bar
-from tlhelpers.runtime import has_gpu, installed_version
+from tlhelpers.transfer.engine import (
+    Engine,
+    ExportFailedError,
+    Forward,
+    Precision,
+    choose_engine,
+    describe_engine,
+    forward_pass,
+)
 from tlhelpers.transfer.recipes import inference_batch_size
 from tlhelpers.transfer.store import FORMAT, FeatureStore
 
@@ -27,9 +33,6 @@ Grid = int | Literal["map"]
 COMPONENTS = 64
 PIXELS = "pixels / 255, 64 principal components"
 """How the pixels' scores are described in a pack."""
-
-Forward = Callable[[np.ndarray], np.ndarray]
-Shape = tuple[int, ...]
 
 
 class Images(Protocol):
@@ -108,6 +111,8 @@ def extract_features(
     *,
     grid: Grid = 1,
     dtype: str = "float32",
+    engine: Engine = "auto",
+    precision: Precision = "float32",
     progress: bool = True,
 ) -> np.ndarray:
     """Run images through a frozen backbone, once: what has been computed before is read from disk.
@@ -124,6 +129,11 @@ def extract_features(
         grid: Cells along each side over which the feature map is averaged, or ``"map"`` for the
             whole map. Defaults to 1.
         dtype: How features are stored, ``"float32"`` or ``"float16"``. Defaults to ``"float32"``.
+        engine: What runs the network: ``"keras"``, ``"openvino"``, or ``"auto"`` for OpenVINO where
+            it is installed and pays; see :func:`tlhelpers.transfer.engine.choose_engine`. Defaults
+            to ``"auto"``.
+        precision: ``"float32"``, or ``"bfloat16"``, which OpenVINO computes faster on processors
+            with instructions for it, and less exactly. Defaults to ``"float32"``.
         progress: Whether to show how far it is when it takes more than some seconds. Defaults to
             True.
 
@@ -132,7 +142,9 @@ def extract_features(
         images; memory-mapped where the images were filed in that order.
 
     Raises:
-        ValueError: If ``grid`` or ``dtype`` is not possible.
+        ValueError: If ``grid``, ``dtype``, ``engine`` or ``precision`` is not possible.
+        ModuleNotFoundError: If OpenVINO is asked for and not installed.
+        ExportFailedError: If OpenVINO is asked for and can't run the network.
         PermissionError: If the cache folder cannot be written to.
         OSError: If the disk has no room for them.
 
@@ -147,9 +159,18 @@ def extract_features(
     if (pack := getattr(images, "pack", None)) is not None:
         return _recorded(pack, base, images.digests(), grid).astype(dtype)
     weights = base.weights_digest()
-    forward, shape = _compiled(base, grid, weights)
+    batch = inference_batch_size(base.input_size)
+    chosen = choose_engine(engine, base.input_size, precision)
+    model = _kept(base, weights, (grid,), lambda: pooled_features(base, grid))
     store = FeatureStore(
-        {**_describe(base), "weights": weights, "grid": grid, "shape": shape, "dtype": dtype}
+        {
+            **_describe(base),
+            **describe_engine(chosen, precision, batch),
+            "weights": weights,
+            "grid": grid,
+            "shape": model.output_shape[1:],
+            "dtype": dtype,
+        }
     )
     wanted = images.digests()
     first_of = {digest: i for i, digest in reversed(list(enumerate(wanted)))}
@@ -166,6 +187,21 @@ def extract_features(
         missing = sorted(i for d, i in first_of.items() if d not in known or d in damaged)
         if missing:
             store.make_room(len(missing))
+            constant = batch_normalisation(base.model)
+            try:
+                forward = _kept(
+                    base,
+                    weights,
+                    (grid, chosen, precision),
+                    lambda: forward_pass(model, chosen, precision, constant=constant),
+                )
+            except ExportFailedError as error:
+                if engine != "auto" or precision != "float32":
+                    raise
+                print(f"OpenVINO can't run {base.name}, so Keras does ({error}).")
+                return extract_features(
+                    base, images, grid=grid, dtype=dtype, engine="keras", progress=progress
+                )
             _compute(forward, base.input_size, images, missing, wanted, store, progress)
             filed = store.open()
     return store.read([filed[digest][0] for digest in wanted])
@@ -230,10 +266,7 @@ def _recorded(pack: str, base: Backbone, digests: list[bytes], grid: Grid) -> np
 
 
 def _describe(base: Backbone) -> dict[str, Any]:
-    """Collect what else decides the features of an image, to the last bit."""
-    import keras
-
-    backend = keras.backend.backend()
+    """Collect what else decides the features of an image."""
     return {
         "format": FORMAT,
         "backbone": re.sub(r"\W+", "_", base.name),
@@ -241,54 +274,19 @@ def _describe(base: Backbone) -> dict[str, Any]:
         "last stage": base.stages[-1],
         "input size": base.input_size,
         "preprocessing": base.preprocessing_key(),
-        "precision": keras.config.dtype_policy().name,
-        "backend": [backend, installed_version(backend)],
-        "oneDNN": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
-        "device": "GPU" if has_gpu() else platform.machine(),
-        "batch": inference_batch_size(base.input_size),
     }
 
 
-def _compiled(base: Backbone, grid: Grid, weights: str) -> tuple[Forward, Shape]:
-    """Return the forward pass from images to features, and one image's shape of features.
-
-    It is kept with the backbone, as long as its weights stay what they are.
-    """
+def _kept(base: Backbone, weights: str, key: tuple[Any, ...], build: Callable[[], Any]) -> Any:
+    """Return what was built for a backbone before, as long as its weights stay what they are."""
     import keras
 
-    key = (grid, keras.config.dtype_policy().name, weights)
+    key = (weights, keras.config.dtype_policy().name, *key)
     if key not in base._extractors:
-        for other in [kept for kept in base._extractors if kept[2] != weights]:
+        for other in [kept for kept in base._extractors if kept[0] != weights]:
             del base._extractors[other]
-        model = pooled_features(base, grid)
-        base._extractors[key] = (_forward(model, base), model.output_shape[1:])
+        base._extractors[key] = build()
     return base._extractors[key]
-
-
-def _forward(model: "keras.Model", base: Backbone) -> Forward:
-    """Return the fastest way to run a model whose weights don't change.
-
-    Where the weights are constants, TensorFlow folds BatchNormalization into the convolution before
-    it, which takes a quarter off MobileNetV2's time on two cores. Networks without it gain nothing.
-    """
-    import keras
-
-    on_tensorflow = keras.backend.backend() == "tensorflow"
-    if not batch_normalisation(base.model) or not on_tensorflow or has_gpu():
-        return model.predict_on_batch
-    import tensorflow as tf
-
-    trainable, others = (
-        [np.asarray(variable) for variable in variables]
-        for variables in (model.trainable_variables, model.non_trainable_variables)
-    )
-
-    @tf.function(autograph=False)
-    def with_constants(images: tf.Tensor) -> tf.Tensor:
-        """Run the model; the arrays become constants of the graph."""
-        return model.stateless_call(trainable, others, images, training=False)[0]
-
-    return lambda images: with_constants(tf.constant(images)).numpy()
 
 
 def _compute(
@@ -315,6 +313,6 @@ def _compute(
             # Every batch has the same shape, so the same image gives the same bits in any company.
             padded = np.zeros((length, *pixels.shape[1:]), pixels.dtype)
             padded[: len(rows)] = pixels
-            features = np.asarray(forward(padded))[: len(rows)]
+            features = np.asarray(forward(padded)[0])[: len(rows)]
             store.append(features, [digests[row] for row in rows])
             bar.update(len(rows))

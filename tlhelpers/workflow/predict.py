@@ -19,6 +19,7 @@ from tlhelpers.data.layout import Layout, files_below
 from tlhelpers.data.splits import in_threads
 from tlhelpers.files import replacing, set_aside, write_atomically
 from tlhelpers.runtime import installed_version
+from tlhelpers.transfer.engine import ExportFailedError, choose_engine, forward_pass
 from tlhelpers.transfer.recipes import inference_batch_size
 from tlhelpers.transfer.runs import card_path, digest_of_names
 from tlhelpers.workflow.strangers import Familiar
@@ -92,7 +93,8 @@ class SavedRun:
         size = self.model.input_shape[1]
         items, names = _listed(images, size)
         length = inference_batch_size(size)
-        forward = self._forward()
+        floats = any(isinstance(one, np.ndarray) and one.dtype != np.uint8 for one in items)
+        forward = self._forward("keras" if floats else choose_engine("auto", size))
         for start in range(0, len(items), length):
             part = items[start : start + length]
             read = in_threads(lambda item: _read(item, size, self.card["input"]), part)
@@ -125,11 +127,11 @@ class SavedRun:
         if self.familiar is None:
             raise ValueError("Only models that tlhelpers train made tell strange images apart.")
         length = inference_batch_size(images.shape[1])
-        forward = self._forward()
+        forward = self._forward("keras")
         parts = [forward(images[at : at + length])[1] for at in range(0, len(images), length)]
         return np.concatenate([np.empty(0), *parts])
 
-    def _forward(self) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    def _forward(self, engine: str) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """Return what gives a batch's probabilities, and distances where strangers are told."""
         import keras
 
@@ -138,12 +140,17 @@ class SavedRun:
         else:
             head, known = self.model.get_layer("head"), self.familiar
             model = keras.Model(self.model.inputs[0], [self.model.outputs[0], head.input])
+        try:
+            run = forward_pass(model, engine)
+        except ExportFailedError as error:
+            print(f"OpenVINO can't run this model, so Keras does ({error}).")
+            run = forward_pass(model, "keras")
 
         def forward(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             """Run a batch."""
-            found = model.predict_on_batch(batch)
+            found = run(batch)
             if known is None:
-                return np.asarray(found, np.float32), np.zeros(len(batch))
+                return np.asarray(found[0], np.float32), np.zeros(len(batch))
             return np.asarray(found[0], np.float32), known.distances(np.asarray(found[1]))
 
         return forward
