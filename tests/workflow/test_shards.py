@@ -159,6 +159,7 @@ def test_a_job_killed_at_random_moments_loses_and_doubles_nothing(photos, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_two_workers_of_a_cluster_give_the_same_as_one_process(photos, tmp_path, monkeypatch):
     ray = pytest.importorskip("ray", reason="the extra tlhelpers[cluster] is not installed")
     monkeypatch.undo()  # the workers are processes of their own
