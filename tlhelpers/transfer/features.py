@@ -187,7 +187,7 @@ def extract_features(
         missing = sorted(i for d, i in first_of.items() if d not in known or d in damaged)
         if missing:
             store.make_room(len(missing))
-            constant = batch_normalisation(base.model)
+            constant = bool(batch_normalisation(base.model))
             try:
                 forward = _kept(
                     base,

@@ -293,7 +293,7 @@ def _forward_of(plan: Plan) -> tuple[Forward, int]:
             f"Every worker must have the same weights of {plan.backbone}. Received: others on this one."
         )
     model = pooled_features(base)
-    constant = batch_normalisation(base.model)
+    constant = bool(batch_normalisation(base.model))
     return forward_pass(model, plan.engine, plan.precision, constant=constant), model.output_shape[
         1
     ]
