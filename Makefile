@@ -2,6 +2,7 @@
 #   make book    execute chapter 5 on this machine, then build the site; CHAPTERS=all executes all
 #   make html    build the site from the outputs stored in the chapters
 #   make pdf     the same, with the whole book as one PDF file (needs Chromium or Chrome)
+#   make kit     the teaching kit: notebooks, autograders, slides, a zip for a classroom
 #   make check   lint, types, import rules and the quick tests: before each commit
 #   make test    the same with all tests, and every chapter against its stored outputs
 PYTHON ?= python3
@@ -17,7 +18,7 @@ ALL_OR_NAMED = $(filter-out all,$(CHAPTERS))
 
 SITE := $(BIN)/jupyter-book build --config _config.yml --path-output $(OUT) --all -W -n --keep-going -q
 
-.PHONY: book html pdf check test lint outputs address field study bench pretrain clean
+.PHONY: book html pdf kit check test lint outputs address field study bench pretrain clean
 .DEFAULT_GOAL := book
 .DELETE_ON_ERROR:
 
@@ -47,6 +48,14 @@ pdf: $(INSTALLED)
 	@$(BIN)/python tests/tools/printing.py $(BUILD)/singlehtml/index.html $(BUILD)/html/book.pdf
 	@rm -rf $(BUILD)/singlehtml
 	@echo "The book is ready: $(BUILD:./%=%)/html/index.html"
+
+# What makes the kit is not needed to read the book: it is installed when it is asked for.
+.venv/.teach: $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[teach]"
+	@touch $@
+
+kit: .venv/.teach
+	@$(BIN)/tlhelpers kit --to $(BUILD)/kit
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -228,6 +228,56 @@ def _parser() -> argparse.ArgumentParser:
         command=_extract,
         interrupted="Finished shards are kept; the same command goes on with the rest.",
     )
+    kit = commands.add_parser(
+        "kit",
+        help="make the teaching kit from the chapters",
+        description="Make, from a clone's chapters, notebooks for students and for their instructor, "
+        "releases for nbgrader and otter, slides of the figures, and a zip for a classroom without "
+        'internet. Needs pip install -e ".[teach]".',
+    )
+    kit.add_argument(
+        "--to",
+        type=_file,
+        default=Path("_build/kit"),
+        metavar="DIR",
+        help="the kit's folder (default: _build/kit); an earlier kit there is replaced",
+    )
+    kit.set_defaults(command=_kit, interrupted="An earlier kit is as it was.")
+
+    grade = commands.add_parser(
+        "grade",
+        help="grade a folder of returned chapters",
+        description="Run the answers of each returned notebook in a process of its own, with limits "
+        "and without network, on the book's own copy of what they depend on, and write a row for "
+        "each to a CSV file. Stored outputs are not believed. Run it in a clone of the project.",
+        epilog="Example: tlhelpers grade returned/ --csv grades.csv",
+    )
+    grade.add_argument("returned", type=_file, help="a folder of returned notebooks; only read")
+    grade.add_argument(
+        "--csv", type=_file, required=True, metavar="FILE", help="a new file for the marks"
+    )
+    grade.add_argument(
+        "--seconds",
+        type=float,
+        default=120.0,
+        metavar="S",
+        help="time for each exercise, with what it needs of the chapter (default: 120)",
+    )
+    grade.add_argument(
+        "--memory",
+        type=float,
+        default=8.0,
+        metavar="GB",
+        help="memory for each notebook (default: 8, of which TensorFlow reserves two or three)",
+    )
+    grade.add_argument(
+        "--jobs",
+        type=_at_least(1),
+        default=0,
+        metavar="N",
+        help="notebooks at a time (default: one for each two processors)",
+    )
+    grade.set_defaults(command=_grade, interrupted="No table of marks was written.")
 
     record = commands.add_parser(
         "record",
@@ -493,6 +543,41 @@ def _predict(options: argparse.Namespace) -> int:
     counts = write_answers(load_run(options.model), options.images, options.csv)
     answers = ", ".join(f"{answer} {count:,}" for answer, count in counts.most_common())
     print(f"{counts.total():,} files: {answers}. The answers are in {options.csv}.")
+    return 0
+
+
+def _kit(options: argparse.Namespace) -> int:
+    """Make the teaching kit."""
+    from tlhelpers.book.kit import make_kit
+
+    print(f"The kit is ready: {make_kit(_book_folder(), options.to, print)}")
+    return 0
+
+
+def _grade(options: argparse.Namespace) -> int:
+    """Grade a class."""
+    from tlhelpers.book.kit.grading import Limits, grade_folder
+    from tlhelpers.book.kit.sandbox import has_namespaces
+
+    if not has_namespaces():
+        print(
+            "This system lets no process be kept apart by the kernel: network and files are refused "
+            "in Python only, which stops accidents and not malice. Use a machine or a container "
+            "that holds nothing else.",
+            file=sys.stderr,
+        )
+    rows = grade_folder(
+        options.returned,
+        options.csv,
+        _book_folder(),
+        limits=Limits(options.seconds, options.memory),
+        jobs=options.jobs,
+        keep_out=[Path("_build/kit")],
+    )
+    odd = [row for row in rows if row.reason != "graded"]
+    for row in odd:
+        print(f"{row.file}: {row.reason}")
+    print(f"{len(rows)} files, {len(odd)} with something to look at. The marks are in {options.csv}.")
     return 0
 
 

@@ -65,8 +65,8 @@ def losing() -> list[str]:
     return sorted(high.index[high < 0])
 
 
-EXERCISES: dict[str, Exercise] = {
-    "01-1": Exercise(
+EXERCISES: tuple[Exercise, ...] = (
+    Exercise(
         read=words(4, DIFFERENCES),
         right=lambda w: w == ["both", "domain", "task", "neither"],
         praise="right: and the last one is ordinary learning, with nothing to transfer.",
@@ -82,7 +82,7 @@ EXERCISES: dict[str, Exercise] = {
             (lambda w: w[0] != "both", "In (a) look at the labels as well as at the pictures."),
         ),
     ),
-    "01-2": Exercise(
+    Exercise(
         read=words(3, CARRIED),
         right=lambda w: w == ["feature", "instance", "parameter"],
         praise="right. Only the last could forget what the source taught it.",
@@ -101,7 +101,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # Means 0.71 and 0.67.
-    "01-3": Exercise(
+    Exercise(
         read=number,
         right=points(-4, 0.01),
         praise="right: transfer hurt here, on average over the seeds.",
@@ -118,7 +118,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # 0.69 by features as recorded, to eight bits.
-    "01-4": Exercise(
+    Exercise(
         read=number,
         right=near(0.69, 0.025),
         praise="right: what an early block gives is far from what the last one gives.",
@@ -130,7 +130,7 @@ EXERCISES: dict[str, Exercise] = {
             (near(0.5, 0.04), "That is chance. Were training and test features cut alike?"),
         ),
     ),
-    "01-5": Exercise(
+    Exercise(
         read=words(None, TARGETS),
         right=lambda names: sorted(set(names)) == losing(),
         praise="right: by then the target's own labels teach more than frozen features hold.",
@@ -148,4 +148,4 @@ EXERCISES: dict[str, Exercise] = {
             ),
         ),
     ),
-}
+)

@@ -10,9 +10,9 @@ def _percent(points: int) -> Callable[[float], bool]:
     return lambda v: min(abs(v - points), abs(100 * v - points)) < 1e-4
 
 
-EXERCISES: dict[str, Exercise] = {
+EXERCISES: tuple[Exercise, ...] = (
     # 785 * 300 + 301 * 100 + 101 * 10
-    "02-1": Exercise(
+    Exercise(
         read=number,
         right=near(266_610, 1e-9),
         praise="right: nearly all of them join the pixels to the first hidden layer.",
@@ -24,7 +24,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # 10 * ceil(50000 / 128)
-    "02-2": Exercise(
+    Exercise(
         read=number,
         right=near(3910, 1e-9),
         praise="right: once a step, and the smaller last batch is a step too.",
@@ -37,7 +37,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # Validation chooses the second model; its test accuracy is reported.
-    "02-3": Exercise(
+    Exercise(
         read=number,
         right=_percent(94),
         praise="right: the test accuracy of the model that validation chose, and no other.",
@@ -48,7 +48,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # cross_val_score(KNeighborsClassifier(1), x[:1437], y[:1437], cv=KFold(13)).mean()
-    "02-4": Exercise(
+    Exercise(
         read=number,
         right=near(0.98120078, 5e-4),
         praise="right: higher, since there is more to train on, and less of each writer is left out.",
@@ -58,4 +58,4 @@ EXERCISES: dict[str, Exercise] = {
             (near(0.95964, 5e-4), "That is for quarters; KFold(13) holds out thirteenths."),
         ),
     ),
-}
+)

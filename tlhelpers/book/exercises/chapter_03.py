@@ -13,9 +13,9 @@ def _close(*targets: float) -> Callable[[list[float]], bool]:
     return lambda v: bool(np.allclose(v, targets, rtol=0, atol=0.002))
 
 
-EXERCISES: dict[str, Exercise] = {
+EXERCISES: tuple[Exercise, ...] = (
     # -log(1/10), in nats.
-    "03-1": Exercise(
+    Exercise(
         read=number,
         right=near(math.log(10), 0.002),
         praise="right: the natural logarithm of the number of classes.",
@@ -28,7 +28,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # p = (1, 2, 5) / 8, minus one for the second class.
-    "03-2": Exercise(
+    Exercise(
         read=numbers(3),
         right=_close(0.125, -0.75, 0.625),
         praise="right: predicted minus true, and the three sum to zero.",
@@ -40,7 +40,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # (w - 3) + alpha (w - 1) = 0.
-    "03-3": Exercise(
+    Exercise(
         read=number,
         right=near(1.5, 1e-3),
         praise="right: a weighted mean of the two optima, nearer to the source's.",
@@ -53,7 +53,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # (diag(p) - p pT) 2 (p - y).
-    "03-4": Exercise(
+    Exercise(
         read=numbers(3),
         right=_close(-0.2396, -0.0860, 0.3256),
         praise="right, and it too sums to zero: shifting all logits changes no probability.",
@@ -71,4 +71,4 @@ EXERCISES: dict[str, Exercise] = {
             (lambda v: abs(sum(v)) > 0.01, "Shifting all logits changes nothing: the sum is zero."),
         ),
     ),
-}
+)

@@ -19,9 +19,9 @@ def both(first: float, second: float) -> Callable[[list[float]], bool]:
     return lambda v: any(np.allclose(np.array(v) * k, (first, second), atol=0.01) for k in (1, 100))
 
 
-EXERCISES: dict[str, Exercise] = {
+EXERCISES: tuple[Exercise, ...] = (
     # Two of ten pairs are in the wrong order.
-    "04-1": Exercise(
+    Exercise(
         read=number,
         right=near(0.6, 0.01),
         praise="right: eight pairs agree, two don't.",
@@ -35,7 +35,7 @@ EXERCISES: dict[str, Exercise] = {
             (near(0.5438, 0.005), "That is the weighted τ; here all pairs count alike."),
         ),
     ),
-    "04-2": Exercise(
+    Exercise(
         read=number,
         right=points(4, 0.01),
         praise="right: τ says nothing of it; had the two been 92 and 60 %, τ would be the same.",
@@ -50,7 +50,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # 71 - 66 and 80 - 84.
-    "04-3": Exercise(
+    Exercise(
         read=numbers(2),
         right=both(5, -4),
         praise="right: this source helps frozen and hurts fine-tuned.",
@@ -66,7 +66,7 @@ EXERCISES: dict[str, Exercise] = {
             (both(5, 9), "What is the fine-tuned network without its source?"),
         ),
     ),
-    "04-4": Exercise(
+    Exercise(
         read=scores_by_stage,
         right=lambda s: (
             len(s) == 5
@@ -82,4 +82,4 @@ EXERCISES: dict[str, Exercise] = {
             (lambda s: len(set(s.values())) == 1, "All are the same: is the stage passed on?"),
         ),
     ),
-}
+)

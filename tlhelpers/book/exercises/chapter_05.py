@@ -2,9 +2,9 @@
 
 from tlhelpers.book.exercises.judging import Exercise, near, number, numbers, scores_by_stage
 
-EXERCISES: dict[str, Exercise] = {
+EXERCISES: tuple[Exercise, ...] = (
     # Dense(256) and Dense(1) on 512 pooled channels.
-    "05-1": Exercise(
+    Exercise(
         read=number,
         right=near(512 * 256 + 256 + 256 + 1, 1e-9),
         praise="right: pooling leaves a fiftieth of what Flatten needs.",
@@ -17,7 +17,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # A pure red pixel, after VGG16's own preprocessing: blue, green, red, minus their means.
-    "05-2": Exercise(
+    Exercise(
         read=numbers(3),
         right=lambda v: all(
             near(target, 0.001)(x)
@@ -31,7 +31,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # Paired differences of 0.3, 0.4 and 0.2 points: Student's t with two degrees of freedom.
-    "05-3": Exercise(
+    Exercise(
         read=numbers(3),
         right=lambda v: all(
             near(target, 0.02)(x) for target, x in zip((0.3, 0.0516, 0.5484), v, strict=True)
@@ -51,7 +51,7 @@ EXERCISES: dict[str, Exercise] = {
             ),
         ),
     ),
-    "05-4": Exercise(
+    Exercise(
         read=scores_by_stage,
         right=lambda s: len(s) >= 5 and len(set(s.values())) > 1,
         praise="these look measured. Which cut would you keep, and by how much does it win?",
@@ -62,4 +62,4 @@ EXERCISES: dict[str, Exercise] = {
             (lambda s: len(set(s.values())) == 1, "All five are the same: was the base cut?"),
         ),
     ),
-}
+)

@@ -2,9 +2,9 @@
 
 from tlhelpers.book.exercises.judging import Exercise, near, number
 
-EXERCISES: dict[str, Exercise] = {
+EXERCISES: tuple[Exercise, ...] = (
     # wilson_interval(45, 50)[0]
-    "08-1": Exercise(
+    Exercise(
         read=number,
         right=near(0.786398, 5e-3),
         praise="right: about eleven points below the score, and under six above it: it is lopsided.",
@@ -19,7 +19,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # binomtest(30, 44).pvalue
-    "08-2": Exercise(
+    Exercise(
         read=number,
         right=near(0.022645, 0.03),
         praise="right: the other 956 images say nothing about which model is better.",
@@ -34,7 +34,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # softmax of (2, 0, 0)
-    "08-3": Exercise(
+    Exercise(
         read=number,
         right=near(0.786986, 3e-3),
         praise="right: it was surer than 96 % before, and its answer is the same.",
@@ -46,7 +46,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # 1.00 with copies in the training folds, 0.75 on photographs of which there is none.
-    "08-4": Exercise(
+    Exercise(
         read=number,
         right=lambda v: 0.15 <= v <= 0.35 or 15 <= v <= 35,
         praise="right: nearly every photograph meets a copy of itself. Draw folds of photographs "
@@ -62,4 +62,4 @@ EXERCISES: dict[str, Exercise] = {
             ),
         ),
     ),
-}
+)

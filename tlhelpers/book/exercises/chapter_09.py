@@ -64,9 +64,9 @@ def outside() -> set[str]:
     return {name for name, gain in gains.items() if gain.low > 0 or gain.high < 0}
 
 
-EXERCISES: dict[str, Exercise] = {
+EXERCISES: tuple[Exercise, ...] = (
     # 1 - (1 - 0.001 * 0.004) ** 200
-    "09-1": Exercise(
+    Exercise(
         read=number,
         right=near(0.00079968, 0.01),
         praise="right: less than a thousandth. It is a regulariser in name only.",
@@ -81,7 +81,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # Mean 1, standard deviation 1, t = 2.776, five draws.
-    "09-2": Exercise(
+    Exercise(
         read=number,
         right=points(-0.2417, 0.02),
         praise="right: it includes 0, so these five draws carry no verb.",
@@ -105,7 +105,7 @@ EXERCISES: dict[str, Exercise] = {
             ),
         ),
     ),
-    "09-3": Exercise(
+    Exercise(
         read=names,
         right=lambda given: given == outside(),
         praise="right. The others may do something, but these draws don't show it.",
@@ -119,7 +119,7 @@ EXERCISES: dict[str, Exercise] = {
             (lambda given: "other order" in given, "That one changed nothing."),
         ),
     ),
-    "09-4": Exercise(
+    Exercise(
         read=scores_by_stage,
         right=lambda s: len(s) >= 3 and len(set(s.values())) > 1,
         praise="these look measured. Is the best of them better by more than two draws can tell?",
@@ -132,4 +132,4 @@ EXERCISES: dict[str, Exercise] = {
             ),
         ),
     ),
-}
+)

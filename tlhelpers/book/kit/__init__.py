@@ -1,0 +1,101 @@
+"""The teaching kit, made from the chapters: notebooks, autograders, slides, a zip for a classroom."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tlhelpers.book.kit.chapter import read_chapter
+from tlhelpers.book.kit.classroom import doctor_sheet, offline_section, write_zip
+from tlhelpers.book.kit.handouts import instructor, student
+from tlhelpers.book.kit.points import read_points
+from tlhelpers.book.kit.releases import nbgrader_release, otter_release, write
+from tlhelpers.book.kit.slides import write_slides
+from tlhelpers.book.notebooks import find_chapters
+
+MARKER = "README.txt"
+ABOUT = """This folder was made from the chapters by tlhelpers kit, and is replaced when it is made anew.
+
+student/      the chapters without solutions and outputs: hand these out
+slides/       the figures of each chapter
+classroom.zip student/ and slides/, what to install, how to bring a mirror, a sheet for each machine
+
+For the instructor alone, since solutions and hidden tests are in them:
+instructor/   the chapters with solutions, outputs, points and grading notes
+nbgrader/     a course folder: source/, release/ (to hand out) and the gradebook
+otter/        by chapter: source/, student/ (to hand out) and autograder/ with the zip that grades
+"""
+
+
+def make_kit(
+    book: str | Path, to: str | Path, say: Callable[[str], None] = lambda line: None
+) -> Path:
+    """Make the teaching kit of a book.
+
+    Args:
+        book: The book's folder.
+        to: The kit's folder; an earlier kit there is replaced, anything else is not.
+        say: Called with a line on each part that is ready. Defaults to nothing.
+
+    Returns:
+        The kit's folder.
+
+    Raises:
+        ValueError: Where ``to`` holds something else than a kit.
+        ModuleNotFoundError: Where nbgrader, otter-grader or nbconvert is missing.
+
+    Example:
+        >>> make_kit("book", "_build/kit")  # doctest: +SKIP
+        PosixPath('_build/kit')
+    """
+    book, to = Path(book), Path(to).resolve()
+    tools()
+    is_kit = (to / MARKER).is_file() and (to / MARKER).read_text("utf-8") == ABOUT
+    if to.exists() and not is_kit and (not to.is_dir() or any(to.iterdir())):
+        raise ValueError(
+            f"Only an earlier kit is replaced. Received: {to}, which holds something else; nothing "
+            "was changed. Name another folder."
+        )
+    chapters = [one for one in map(read_chapter, find_chapters(book)) if one.exercises]
+    table = read_points(book)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}-") as beside:
+        new = Path(beside) / "new"
+        for chapter in chapters:
+            write(student(chapter), new / "student" / f"{chapter.name}.ipynb")
+            write(instructor(chapter, table), new / "instructor" / f"{chapter.name}.ipynb")
+            write_slides(chapter, new / "slides" / f"{chapter.name}.html")
+        say(f"{len(chapters)} chapters: notebooks and slides")
+        nbgrader_release(chapters, table, new / "nbgrader")
+        say("nbgrader: source and release")
+        otter_release(chapters, table, new / "otter")
+        say("otter: student's notebooks and autograders")
+        write_zip(
+            new / "classroom.zip",
+            {"notebooks": new / "student", "slides": new / "slides"},
+            {
+                "README.md": offline_section((book / "I_teaching.md").read_text("utf-8")),
+                "requirements.txt": (book.parent / "requirements.txt").read_text("utf-8"),
+                "machines.md": doctor_sheet(),
+            },
+        )
+        say("classroom.zip")
+        (new / MARKER).write_text(ABOUT, "utf-8")
+        if to.exists():
+            to.rename(Path(beside) / "earlier")
+        shutil.move(new, to)
+    return to
+
+
+def tools() -> None:
+    """Raise, with what to do, where a tool that the kit is made with is missing."""
+    try:
+        import nbconvert  # noqa: F401
+        import nbgrader  # noqa: F401
+        import otter  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"The teaching kit needs {error.name!r}, which is not installed. Install what it needs "
+            'with: pip install -e ".[teach]"',
+            name=error.name,
+        ) from error

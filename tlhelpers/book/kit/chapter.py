@@ -1,0 +1,285 @@
+"""A chapter as a class uses it: its exercises, each with its solution, and the code they need."""
+
+import ast
+import dis
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+EXERCISE = re.compile(r"^\*\*(\d+)\.\*\* ", re.M)
+CHECK = re.compile(r"""\bcheck\(\s*["'](\d\d-\d+)["']""")
+RUBRIC = re.compile(r"^:::\{admonition\}[^\n]*\n:class: rubric[^\n]*\n(.*?)^:::$", re.M | re.S)
+PREDICTION = "Predict before running"
+ROLE = re.compile(r"\{([\w:]+)\}`([^`]+)`")
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """An exercise of a chapter.
+
+    Attributes:
+        id: Chapter and number, such as ``"05-1"``.
+        question: Its text in Markdown.
+        rubric: How an open question is marked, a table in Markdown; empty where all is checked.
+        solution: Code that sets ``answer``, without its check; empty where there is none.
+        shown: What the solution showed when the chapter was last executed.
+    """
+
+    id: str
+    question: str
+    rubric: str = ""
+    solution: str = ""
+    shown: str = ""
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the reader is asked for a prediction first."""
+        return PREDICTION in self.question
+
+    @property
+    def open_points(self) -> int:
+        """Points that the rubric gives: in each row at most its last column's heading."""
+        rows = [line for line in self.rubric.splitlines() if line.startswith("|")]
+        columns = [int(word) for word in re.findall(r"\b\d+\b", rows[0])] if rows else []
+        return max(columns, default=0) * max(0, len(rows) - 2)
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter's notebook.
+
+    Attributes:
+        name: Its file's name without the suffix, such as ``"05_cats_dogs_vgg16"``.
+        cells: Its cells as they are stored.
+        exercises: Its exercises, in order.
+    """
+
+    name: str
+    cells: list[dict[str, Any]]
+    exercises: tuple[Exercise, ...]
+
+    @property
+    def title(self) -> str:
+        """The chapter's heading."""
+        return source(self.cells[0]).partition("\n")[0].lstrip("# ")
+
+    @property
+    def code(self) -> list[str]:
+        """What its code cells say, but for those of the exercises."""
+        cells = [cell for cell in self.cells if cell["cell_type"] == "code"]
+        return [source(cell) for cell in cells if not CHECK.search(source(cell))]
+
+
+def source(cell: dict[str, Any]) -> str:
+    """Return what a cell says; files hold it as a text or as a list of lines."""
+    return "".join(cell["source"])
+
+
+def tags(cell: dict[str, Any]) -> list[str]:
+    """Return a cell's tags."""
+    return list(cell.get("metadata", {}).get("tags", []))
+
+
+def is_solution(cell: dict[str, Any]) -> bool:
+    """Tell whether a cell holds an exercise's solution."""
+    folded = cell["cell_type"] == "code" and "hide-cell" in tags(cell)
+    return folded and bool(CHECK.search(source(cell)))
+
+
+def read_chapter(path: str | Path) -> Chapter:
+    """Read a chapter and pair its exercises with their solutions.
+
+    An exercise is a paragraph below the heading "Exercises" that begins with its number
+    (``**1.** ``). Its check names it (``tl.check("05-1", answer)``), once in the cell to be filled
+    in and once in the folded cell with the solution. An open one has a rubric instead, or too: an
+    admonition of class ``rubric`` with a table.
+
+    Args:
+        path: The notebook.
+
+    Returns:
+        The chapter.
+
+    Raises:
+        ValueError: Where an exercise has neither solution nor rubric, or a check names no exercise.
+
+    Example:
+        >>> read_chapter("book/05_cats_dogs_vgg16.ipynb").exercises[0].id  # doctest: +SKIP
+        '05-1'
+    """
+    path = Path(path)
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    texts = [source(cell) for cell in cells if cell["cell_type"] == "markdown"]
+    section = "\n\n".join(texts).partition("\n## Exercises\n")[2].partition("\n## ")[0]
+    parts = EXERCISE.split(section)
+    solutions = {}
+    for cell in filter(is_solution, cells):
+        code = source(cell)
+        solutions[CHECK.findall(code)[0]] = (without_check(code), shown(cell))
+    exercises = []
+    for number, text in zip(parts[1::2], parts[2::2], strict=True):
+        exercise = f"{path.stem[:2]}-{number}"
+        rubric = "\n\n".join(found.strip() for found in RUBRIC.findall(text))
+        solution = solutions.pop(exercise, ("", ""))
+        if not (rubric or solution[0]):
+            raise ValueError(
+                f"An exercise has a folded solution, or a rubric. Received: {exercise} of "
+                f"{path.name}, with neither."
+            )
+        exercises.append(Exercise(exercise, RUBRIC.sub("", text).strip(), rubric, *solution))
+    if solutions:
+        raise ValueError(
+            f"A check names the exercise above it. Received: {', '.join(solutions)} of "
+            f"{path.name}, which has no such exercise."
+        )
+    return Chapter(path.stem, cells, tuple(exercises))
+
+
+def without_check(code: str) -> str:
+    """Return a solution's code without its first comment and without its check."""
+    kept = [line for line in code.splitlines() if not CHECK.search(line)]
+    return "\n".join(kept[bool(kept) and kept[0].startswith("# Solution") :]).strip()
+
+
+def shown(cell: dict[str, Any]) -> str:
+    """Return the text that a cell showed when the chapter was executed."""
+    found = []
+    for output in cell.get("outputs", []):
+        found.append(output.get("text") or output.get("data", {}).get("text/plain", ""))
+    return "".join("".join(text) for text in found).strip()
+
+
+def plain(text: str, cells: list[dict[str, Any]]) -> str:
+    """Return Markdown that reads well outside the book: numbers in place of the roles that hold them.
+
+    Args:
+        text: Markdown of the chapter.
+        cells: The chapter's cells, whose outputs hold the numbers.
+
+    Returns:
+        The same with ``{glue:text}`` replaced by what was measured, and other roles by their words.
+
+    Example:
+        >>> plain("{cite:t}`pan2010survey` fixed the terms", [])
+        'pan2010survey fixed the terms'
+    """
+    glued = {}
+    for cell in cells:
+        for output in cell.get("outputs", []):
+            name = output.get("metadata", {}).get("scrapbook", {}).get("name")
+            if name is not None:
+                value = output["data"].get("application/papermill.record/text/plain", "")
+                glued[name] = ast.literal_eval("".join(value)) if value else ""
+
+    def put(match: re.Match[str]) -> str:
+        """Give what a role stands for."""
+        role, content = match.groups()
+        if role.startswith("glue"):
+            return str(glued.get(content, content))
+        return f"[{content.replace(',', ', ')}]" if role == "cite:p" else content
+
+    return re.sub(r"\[\]\(([^)]+)\)", r"[\1](\1)", ROLE.sub(put, text))
+
+
+def needed(program: Iterable[str], wanted: str) -> list[str]:
+    """Return the statements of a program on which a piece of code depends, in their order.
+
+    What a statement stores counts, what it puts into something (``table[1] = 2``), and what it calls
+    a method of (``head.fit(x, y)``), since that may change it. Cells that are no plain Python, as
+    with ``%pip``, are left out.
+
+    Args:
+        program: The cells before it.
+        wanted: The code.
+
+    Returns:
+        The statements.
+
+    Example:
+        >>> needed(["import math\\nimport re", "n = 2\\nm = 3"], "answer = math.sqrt(n)")
+        ['import math', 'n = 2']
+    """
+    names: set[str] = set()
+    for statement in reversed(statements(wanted)):
+        names = _before(statement, names)
+    kept = []
+    for statement in reversed([one for cell in program for one in statements(cell)]):
+        if names & (stores(statement) | changed(statement)):
+            kept.append(statement)
+            names = _before(statement, names)
+    return kept[::-1]
+
+
+def _before(statement: str, names: set[str]) -> set[str]:
+    """Return what must be there before a statement, so that it runs and leaves certain names."""
+    first = ast.parse(statement).body[0]
+    stored, loaded = stores(statement), loads(compile(statement, "<chapter>", "exec"))
+    # A name that is set anew needs nothing earlier; nor does one set and used inside a block.
+    kept = names if isinstance(first, MAYBE) else names - stored
+    return kept | (loaded - stored if isinstance(first, BLOCKS) else loaded)
+
+
+def statements(cell: str) -> list[str]:
+    """Return the statements of a cell, each with the comments at its lines; none if it is no Python."""
+    try:
+        body = ast.parse(cell).body
+    except (SyntaxError, ValueError):
+        return []
+    lines = cell.splitlines()
+    starts = [
+        min([one.lineno, *(each.lineno for each in getattr(one, "decorator_list", []))])
+        for one in body
+    ]
+    return [
+        "\n".join(lines[start - 1 : one.end_lineno])
+        for start, one in zip(starts, body, strict=True)
+    ]
+
+
+def loads(code: CodeType) -> set[str]:
+    """Return the global names that compiled code looks up, its functions included."""
+    found = {
+        step.argval for step in dis.get_instructions(code) if step.opname in LOOKUPS
+    }
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            found |= loads(part)
+    return found
+
+
+def stores(statement: str) -> set[str]:
+    """Return the names that a statement sets."""
+    steps = dis.get_instructions(compile(statement, "<chapter>", "exec"))
+    return {step.argval for step in steps if step.opname in ("STORE_NAME", "STORE_GLOBAL")}
+
+
+LOOKUPS = ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS")
+BLOCKS = (ast.With, ast.For, ast.FunctionDef, ast.ClassDef, ast.Try, ast.If, ast.While)
+MAYBE = (ast.AugAssign, ast.For, ast.While, ast.If, ast.Try)  # these may leave a name as it was
+MODULES = ("tl", "plt", "plots", "np")  # their calls that return nothing draw, print or note
+
+
+def changed(statement: str) -> set[str]:
+    """Return the names of which a statement sets a part, or calls a method for its effect."""
+    found = set()
+    for node in ast.walk(ast.parse(statement)):
+        part: ast.AST | None = None
+        if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            part = node.value
+        elif isinstance(node, ast.Expr | ast.Assign) and isinstance(node.value, ast.Call):
+            called = node.value.func
+            setup = isinstance(called, ast.Attribute) and called.attr == "setup"
+            if isinstance(called, ast.Attribute) and (setup or isinstance(node, ast.Expr)):
+                part = called.value
+            if isinstance(part, ast.Name) and part.id in MODULES and not setup:
+                part = None
+        while isinstance(part, ast.Subscript | ast.Attribute):
+            part = part.value
+        if isinstance(part, ast.Name):
+            found.add(part.id)
+    return found
+
