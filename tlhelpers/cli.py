@@ -577,7 +577,9 @@ def _grade(options: argparse.Namespace) -> int:
     odd = [row for row in rows if row.reason != "graded"]
     for row in odd:
         print(f"{row.file}: {row.reason}")
-    print(f"{len(rows)} files, {len(odd)} with something to look at. The marks are in {options.csv}.")
+    print(
+        f"{len(rows)} files, {len(odd)} with something to look at. The marks are in {options.csv}."
+    )
     return 0
 
 

@@ -4,7 +4,7 @@ import ast
 import dis
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
@@ -242,9 +242,7 @@ def statements(cell: str) -> list[str]:
 
 def loads(code: CodeType) -> set[str]:
     """Return the global names that compiled code looks up, its functions included."""
-    found = {
-        step.argval for step in dis.get_instructions(code) if step.opname in LOOKUPS
-    }
+    found = {step.argval for step in dis.get_instructions(code) if step.opname in LOOKUPS}
     for part in code.co_consts:
         if isinstance(part, CodeType):
             found |= loads(part)
@@ -282,4 +280,3 @@ def changed(statement: str) -> set[str]:
         if isinstance(part, ast.Name):
             found.add(part.id)
     return found
-

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from tlhelpers.book.checks import agrees, check
-from tlhelpers.book.exercises import EXERCISES
 from tlhelpers.book.kit.chapter import Chapter, is_solution, read_chapter, source
 from tlhelpers.book.kit.points import Points, points_of, read_points
 from tlhelpers.book.kit.sandbox import command, environment
@@ -137,9 +136,7 @@ class Grader:
         reasons += [f"{exercise} is not of this chapter" for exercise in given]
         row.reason = "; ".join(reasons) or "graded"
 
-    def _judge(
-        self, exercise: str, worth: Points, said: dict[str, Any] | None
-    ) -> tuple[int, str]:
+    def _judge(self, exercise: str, worth: Points, said: dict[str, Any] | None) -> tuple[int, str]:
         """Return the points of an answer, and a word on it."""
         if said is None:
             return 0, "no cell"

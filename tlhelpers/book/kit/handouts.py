@@ -102,7 +102,9 @@ def instructor(chapter: Chapter, table: dict[str, Points]) -> dict[str, Any]:
         copied = _copy(cell, chapter)
         if cell["cell_type"] == "code":
             copied["outputs"] = [
-                output for output in cell["outputs"] if "scrapbook" not in output.get("metadata", {})
+                output
+                for output in cell["outputs"]
+                if "scrapbook" not in output.get("metadata", {})
             ]
             copied["execution_count"] = cell["execution_count"]
         cells.append(copied)
@@ -152,10 +154,7 @@ def _kept(chapter: Chapter) -> list[dict[str, Any]]:
     hidden = [cell for cell in chapter.cells if "remove-cell" in tags(cell)]
     shown = [cell for cell in chapter.cells if "remove-cell" not in tags(cell)]
     asked = "\n".join(
-        one
-        for cell in shown
-        if cell["cell_type"] == "code"
-        for one in statements(source(cell))
+        one for cell in shown if cell["cell_type"] == "code" for one in statements(source(cell))
     )
     there = set(needed([source(cell) for cell in hidden], asked))
     kept = []

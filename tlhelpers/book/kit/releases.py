@@ -96,7 +96,7 @@ def nbgrader_source(chapter: Chapter, table: dict[str, Points]) -> dict[str, Any
             worth = points_of(table, exercise.id)
             answer = f"{name} = ...\n### BEGIN SOLUTION\n{solved(exercise)}\n### END SOLUTION"
             check = f'tl.check("{exercise.id}", {name})'
-            form = f'assert {visible_test(exercise)}, {check}.message'
+            form = f"assert {visible_test(exercise)}, {check}.message"
             hidden = f"{hidden_test(exercise, worth)}\nassert right"
             right = (
                 "# Whether it is right is tested when it is graded.\n"
@@ -251,7 +251,9 @@ def nbgrader_release(chapters: Sequence[Chapter], table: dict[str, Points], to: 
         for chapter in chapters:
             done = api.generate_assignment(chapter.name, force=True, create=True)
             if not done["success"]:
-                raise RuntimeError(f"nbgrader refused {chapter.name}: {done.get('log', '')}{done['error']}")
+                raise RuntimeError(
+                    f"nbgrader refused {chapter.name}: {done.get('log', '')}{done['error']}"
+                )
     return to
 
 

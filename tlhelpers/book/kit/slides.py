@@ -72,9 +72,7 @@ def figures(chapter: Chapter) -> list[dict[str, Any]]:
                 found.append(
                     {
                         "heading": plain(heading, chapter.cells),
-                        "caption": plain(
-                            shown.get("figure", {}).get("caption", ""), chapter.cells
-                        ),
+                        "caption": plain(shown.get("figure", {}).get("caption", ""), chapter.cells),
                         "alt": shown.get("image", {}).get("alt", ""),
                         "png": "".join(output["data"]["image/png"]).replace("\n", ""),
                     }

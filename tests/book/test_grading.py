@@ -1,0 +1,290 @@
+"""Grading a folder: every file gets a row, none stops the run or reaches what is not its own."""
+
+import copy
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from teaching import RIGHT, SOLUTIONS, WRONG, answered, small_book
+
+from tlhelpers.book.kit.chapter import read_chapter
+from tlhelpers.book.kit.grading import Limits, Row, grade_folder, table_of
+from tlhelpers.book.kit.handouts import student
+from tlhelpers.book.kit.sandbox import has_namespaces
+from tlhelpers.book.kit.worker import is_stub, simple
+
+if sys.platform != "linux":
+    pytest.skip("processes are limited on Linux", allow_module_level=True)
+
+LIMITS = Limits(seconds=6, memory_gb=1.5)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    book = small_book(tmp_path_factory.mktemp("grading"))
+    return book, student(read_chapter(book / "02_small.ipynb"))
+
+
+def graded(small, folder, notebooks, **more):
+    """Write notebooks into a folder, grade it, and return the rows by file."""
+    returned = folder / "returned"
+    returned.mkdir()
+    for name, document in notebooks.items():
+        text = document if isinstance(document, str) else json.dumps(document)
+        (returned / name).write_text(text, encoding="utf-8")
+    more = {"limits": LIMITS, "jobs": 2, **more}
+    rows = grade_folder(returned, folder / "grades.csv", small[0], **more)
+    return {row.file: row for row in rows}
+
+
+def table(small, answers):
+    from tlhelpers.book.kit.points import points_of, read_points
+
+    points = read_points(small[0])
+    return sum(
+        points_of(points, name).most if answers is RIGHT else points_of(points, name).form
+        for name in answers
+    )
+
+
+STUBBORN = """while True:
+    try:
+        answer = 1
+        while True:
+            pass
+    except BaseException:
+        pass"""
+
+
+@pytest.fixture(scope="module")
+def nasty(small, tmp_path_factory):
+    """A class of thirty: twenty as usual, ten that are not."""
+    given = small[1]
+    right = answered(given, RIGHT)
+    usual = {f"student_{n:02d}.ipynb": right for n in range(18)}
+    usual["mistaken.ipynb"] = answered(given, WRONG)
+    usual["empty.ipynb"] = given
+    forged = copy.deepcopy(given)
+    twice, bare, other = (copy.deepcopy(right) for _ in range(3))
+    for cell in forged["cells"]:
+        name = cell["metadata"].get("tlhelpers", {}).get("exercise")
+        if name:
+            text = f"✓ {name}: right."
+            cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": text}]
+    position, answer = next(
+        (place, cell)
+        for place, cell in enumerate(twice["cells"])
+        if cell["metadata"].get("tlhelpers", {}).get("exercise") == "02-1"
+    )
+    twice["cells"].insert(position, {**copy.deepcopy(answer), "source": "answer = 1"})
+    bare["cells"] = [
+        cell
+        for cell in bare["cells"]
+        if cell["metadata"].get("tlhelpers") or "**" in cell["source"]
+    ]
+    for cell in bare["cells"]:
+        cell["source"] = cell["source"].partition("\ntl.check")[0]
+    other["metadata"] = {"kernelspec": {"name": "ir", "language": "R", "display_name": "R"}}
+    flood = "for _ in range(400):\n    print('x' * 500_000)\nanswer = 3910"
+    loud = answered(given, {**RIGHT, "02-2": flood})
+    stored = copy.deepcopy(right)
+    stored["cells"][1]["outputs"] = [
+        {"output_type": "stream", "name": "stdout", "text": "x" * 200_000_000}
+    ]
+    odd = {
+        "endless.ipynb": answered(given, {**RIGHT, "02-2": "while True:\n    answer = 1"}),
+        "stubborn.ipynb": answered(given, {**RIGHT, "02-2": STUBBORN}),
+        "torn.ipynb": '{"cells": [',
+        "forged.ipynb": forged,
+        "twice.ipynb": twice,
+        "bare.ipynb": bare,
+        "other_kernel.ipynb": other,
+        "loud.ipynb": loud,
+        "stored_output.ipynb": stored,
+        "hungry.ipynb": answered(given, {**RIGHT, "02-2": "x = bytearray(3 * 10**9)\nanswer = 1"}),
+    }
+    return graded(small, tmp_path_factory.mktemp("class"), usual | odd)
+
+
+@pytest.mark.slow
+def test_everyone_gets_a_row_and_nobody_stops_the_others(small, nasty):
+    assert len(nasty) == 30
+    usual = [row for name, row in nasty.items() if name.startswith("student")]
+    assert {(row.points, row.of, row.by_hand, row.reason) for row in usual} == {
+        (table(small, RIGHT), table(small, RIGHT), 4, "graded")
+    }
+    assert nasty["mistaken.ipynb"].points == table(small, WRONG)
+    assert nasty["empty.ipynb"].points == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "points", "reason"),
+    [
+        ("endless.ipynb", 6, "02-2: stopped after 6 s"),
+        ("stubborn.ipynb", 6, "02-2: stopped after 6 s, by force"),
+        ("torn.ipynb", 0, "not graded: it is not JSON"),
+        ("forged.ipynb", 0, "02-1: its stored output says it is right, its code not"),
+        ("twice.ipynb", 9, "cells with the same id; 02-1 stands there 2 times: the last counts"),
+        ("bare.ipynb", 9, "graded"),
+        ("other_kernel.ipynb", 0, "not graded: its kernel speaks R"),
+        ("loud.ipynb", 9, "graded"),
+        ("stored_output.ipynb", 9, "graded"),
+        ("hungry.ipynb", 6, "02-2: needed more memory"),
+    ],
+)
+def test_what_is_odd_has_its_reason(nasty, name, points, reason):
+    assert nasty[name].points == points
+    assert nasty[name].reason.startswith(reason)
+
+
+PRYING = """import os, pathlib, socket
+seen = []
+for act in (
+    lambda: pathlib.Path({other!r}).read_text(),
+    lambda: pathlib.Path({other!r}).write_text("mine"),
+    lambda: os.remove({other!r}),
+    lambda: pathlib.Path({beside!r}).write_text("mine"),
+    lambda: socket.create_connection(("127.0.0.1", {port}), timeout=2),
+    lambda: os.system("touch " + {beside!r}),
+):
+    try:
+        act()
+        seen.append("done")
+    except OSError as error:
+        seen.append(type(error).__name__)
+pathlib.Path("own.txt").write_text("this is allowed")
+answer = 94 if "done" not in seen else 0"""
+
+
+@pytest.mark.parametrize("kernel", [True, False], ids=["namespaces", "guard alone"])
+def test_a_notebook_reaches_neither_other_files_nor_the_network(
+    small, tmp_path, monkeypatch, kernel
+):
+    if kernel and not has_namespaces():
+        pytest.skip("this system lets no namespaces be made")
+    from tlhelpers.book.kit import sandbox
+
+    monkeypatch.setattr(sandbox, "has_namespaces", lambda: kernel)
+    returned, beside = tmp_path / "returned", tmp_path / "beside.txt"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        prying = PRYING.format(
+            other=str(returned / "b_other.ipynb"), beside=str(beside), port=server.getsockname()[1]
+        )
+        rows = graded(
+            small,
+            tmp_path,
+            {
+                "a_prying.ipynb": answered(small[1], {"02-3": prying}),
+                "b_other.ipynb": answered(small[1], RIGHT),
+            },
+            jobs=1,
+        )
+    assert rows["a_prying.ipynb"].exercises["02-3"] == "3/3 right"
+    assert rows["b_other.ipynb"].reason == "graded"
+    assert not beside.exists()
+
+
+def test_the_kernel_keeps_out_what_python_cannot(tmp_path):
+    """Through ctypes a program passes by the guard; namespaces hold it all the same."""
+    if not has_namespaces():
+        pytest.skip("this system lets no namespaces be made")
+    from tlhelpers.book.kit.sandbox import command, environment
+
+    work, secret = tmp_path / "work", tmp_path / "secret"
+    work.mkdir()
+    secret.mkdir()
+    (secret / "marks.csv").write_text("all")
+    tried = (
+        f"cat '{secret}/marks.csv'; touch '{tmp_path}/out'; umount '{secret}'; "
+        f"mount -o remount,rw / ; touch '{tmp_path}/out'; cat '{secret}/marks.csv'; echo end"
+    )
+    line = command(work, [secret], ["sh", "-c", tried])
+    done = subprocess.run(line, env=environment(work), capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "end"
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_answer_can_neither_change_its_marks_nor_pass_as_another(small, tmp_path):
+    cheat = (
+        "import tlhelpers.book.checks as c\nc.check = lambda *a: True\nc.agrees = lambda *a: True\n"
+        "answer = 1"
+    )
+    ends = "import os\nanswer = 94\nos._exit(0)"
+    rows = graded(
+        small,
+        tmp_path,
+        {"a.ipynb": answered(small[1], {"02-1": cheat, "02-2": ends, "02-3": "94"})},
+    )
+    row = rows["a.ipynb"]
+    assert row.exercises["02-1"] == "1/3 wrong"
+    assert row.exercises["02-2"] == "0/3 error"
+    assert row.exercises["02-3"] == "3/3 right"
+    assert "02-2: its process ended" in row.reason
+
+
+def test_a_chapter_returned_whole_is_not_graded_by_its_own_solutions(small, tmp_path):
+    whole = json.loads((small[0] / "02_small.ipynb").read_text("utf-8"))
+    assert graded(small, tmp_path, {"whole.ipynb": whole})["whole.ipynb"].points == 0
+
+
+def test_the_table_of_marks_is_new_and_harmless_in_a_spreadsheet(small, tmp_path):
+    rows = list(csv.DictReader(table_of([Row("=cmd.ipynb", reason="a\nb")]).splitlines()))
+    assert rows[0]["file"] == "'=cmd.ipynb"
+    assert rows[0]["reason"] == "a b"
+    (tmp_path / "returned").mkdir()
+    with pytest.raises(ValueError, match="empty"):
+        grade_folder(tmp_path / "returned", tmp_path / "grades.csv", small[0])
+    (tmp_path / "grades.csv").write_text("by hand")
+    with pytest.raises(ValueError, match="new file"):
+        grade_folder(tmp_path / "returned", tmp_path / "grades.csv", small[0])
+    assert (tmp_path / "grades.csv").read_text() == "by hand"
+
+
+def test_what_is_no_notebook_gets_a_row_too(small, tmp_path):
+    (tmp_path / "returned").mkdir()
+    (tmp_path / "returned" / "essay.docx").write_bytes(b"PK")
+    (tmp_path / "returned" / "link.ipynb").symlink_to("/etc/passwd")
+    os.mkfifo(tmp_path / "returned" / "pipe.ipynb")
+    rows = grade_folder(tmp_path / "returned", tmp_path / "grades.csv", small[0])
+    assert [row.reason for row in rows] == [
+        "not graded: it is no notebook",
+        "not graded: it is no file of its own",
+        "not graded: it is no file of its own",
+    ]
+    read = list(csv.DictReader((tmp_path / "grades.csv").read_text().splitlines()))
+    assert [row["points"] for row in read] == ["0", "0", "0"]
+
+
+def test_answers_travel_as_plain_values():
+    import numpy as np
+
+    assert simple({"a": np.float32(0.5), 2: (1, "x")}) == {"a": 0.5, "2": [1, "x"]}
+    assert simple(np.array([[1, 2]])) == [[1, 2]]
+    assert simple(object()) == "<object>"
+    assert is_stub('answer = ...\ntl.check("02-1", answer)')
+    assert not is_stub('answer = 3\ntl.check("02-1", answer)')
+
+
+def test_the_command_says_what_was_odd(small, tmp_path):
+    (tmp_path / "returned").mkdir()
+    (tmp_path / "returned" / "torn.ipynb").write_text("no JSON")
+    command = [sys.executable, "-m", "tlhelpers", "grade", "returned", "--csv", "grades.csv"]
+    (small[0] / "_toc.yml").write_text("root: index")
+    (tmp_path / "book").symlink_to(small[0])
+    root = str(Path(__file__).resolve().parents[2])
+    env = os.environ | {"PYTHONPATH": root}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "torn.ipynb: not graded: it is not JSON" in done.stdout
+    assert (tmp_path / "grades.csv").is_file()
+
+
+def test_solutions_give_full_marks(small, tmp_path):
+    rows = graded(small, tmp_path, {"a.ipynb": answered(small[1], SOLUTIONS)})
+    assert (rows["a.ipynb"].points, rows["a.ipynb"].of) == (9, 9)

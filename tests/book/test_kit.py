@@ -1,0 +1,308 @@
+"""The teaching kit: what students get and don't get, and what the real autograders make of it."""
+
+import ast
+import copy
+import json
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+from exercise_cases.chapter_02 import CASES
+from teaching import RIGHT, SOLUTIONS, WRONG, small_book
+
+from tlhelpers.book.exercises import EXERCISES
+from tlhelpers.book.kit.chapter import needed, plain, read_chapter
+from tlhelpers.book.kit.classroom import offline_section
+from tlhelpers.book.kit.handouts import instructor, student
+from tlhelpers.book.kit.points import points_of, read_points
+from tlhelpers.book.kit.releases import hidden_test, nbgrader_release, otter_release
+from tlhelpers.book.notebooks import find_chapters
+
+ROOT = Path(__file__).resolve().parents[2]
+CHAPTERS = [path for path in find_chapters(ROOT / "book") if path.stem[0].isdigit()]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    book = small_book(tmp_path_factory.mktemp("kit"))
+    return book, read_chapter(book / "02_small.ipynb"), read_points(book)
+
+
+def text_of(document):
+    return json.dumps(document, ensure_ascii=False)
+
+
+# What an exercise depends on
+
+
+def test_what_code_depends_on_is_found():
+    program = [
+        "import math\nimport re",
+        "n, unused = 2, 3\nfor i in range(3):\n    n += i",
+        "def f(x):\n    return math.sqrt(x) + n",
+        "table = {}\ntable['a'] = f(2)\nother = {}\nother['b'] = 1",
+        "rows = []\nrows.append(n)",
+        "%pip install nothing",
+    ]
+    found = needed(program, "answer = table['a'] + rows[0]")
+    assert not any(one.split()[-1] == "re" or "other" in one for one in found)
+    space = {}
+    exec("\n".join(found), space)
+    assert space["table"] == {"a": 2**0.5 + 5}
+    assert space["rows"] == [5]
+
+
+def test_a_name_set_anew_needs_nothing_before_it():
+    program = ["x = slow()", "x = 1", "with open(x) as y:\n    z = y.read()\n    print(z)"]
+    assert needed(program, "answer = x") == ["x = 1"]
+    assert needed(program, "z = 3\nanswer = z") == []
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapters_exercises_are_paired_with_their_solutions(path):
+    chapter = read_chapter(path)
+    assert [one.id for one in chapter.exercises if one.solution] == [
+        name for name in EXERCISES if name.startswith(path.stem[:2])
+    ]
+    for one in chapter.exercises:
+        ast.parse("\n".join(needed(chapter.code, one.solution)))
+
+
+def test_an_exercise_without_solution_and_rubric_is_refused(tmp_path):
+    path = small_book(tmp_path) / "02_small.ipynb"
+    path.write_text(path.read_text("utf-8").replace(":class: rubric", ":class: note"), "utf-8")
+    with pytest.raises(ValueError, match="02-4"):
+        read_chapter(path)
+
+
+def test_the_table_of_points_names_exercises_that_exist():
+    table = read_points(ROOT / "book")
+    assert set(table) - {"default"} <= set(EXERCISES)
+    assert points_of(table, "no such").most == table["default"].most
+
+
+# Notebooks
+
+
+def test_students_get_no_solution_and_no_output(small):
+    _, chapter, _ = small
+    given = student(chapter)
+    nbformat.validate(nbformat.from_dict(given))
+    text = text_of(given)
+    for solution in SOLUTIONS.values():
+        assert solution.splitlines()[0] not in text
+    assert not any(cell.get("outputs") for cell in given["cells"])
+    assert "secret output" not in text
+    assert [text.count(f'check(\\"{name}\\"') for name in SOLUTIONS] == [1, 1, 1]
+    assert "It has 784 pixels [pan2010survey]." in text
+    assert "tl.glue" not in text
+    assert "def area" in text  # hidden in the book, and needed by what is not
+    assert "Open in Colab" not in text
+
+
+def test_the_student_notebook_runs_with_its_answers(small):
+    cells = [cell["source"] for cell in student(small[1])["cells"] if cell["cell_type"] == "code"]
+    exec("\n".join(cells), {})
+
+
+def test_instructors_get_solutions_outputs_points_and_notes(small):
+    _, chapter, table = small
+    given = instructor(chapter, table)
+    nbformat.validate(nbformat.from_dict(given))
+    text = text_of(given)
+    assert all(solution.splitlines()[0] in text for solution in SOLUTIONS.values())
+    assert "secret output" in text
+    assert "✓ 02-1" in text
+    assert "**Grading 02-1.** 3 points: 1 for an answer" in text
+    assert EXERCISES["02-1"].mistakes[0][1] in text
+    assert "**Grading 02-4.** By hand, up to 4 points" in text
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_ids_are_unique_and_no_solution_is_in_a_chapters_student_notebook(path):
+    chapter = read_chapter(path)
+    for document in (student(chapter), instructor(chapter, read_points(ROOT / "book"))):
+        ids = [cell["id"] for cell in document["cells"]]
+        assert len(ids) == len(set(ids))
+    sources = [cell["source"] for cell in student(chapter)["cells"]]
+    for one in chapter.exercises:
+        assert not one.solution or not any(one.solution in source for source in sources), one.id
+
+
+def test_text_reads_well_outside_the_book():
+    text = "See [](05_cats.ipynb) and {numref}`fig-05` {cite:p}`a,b`."
+    assert plain(text, []) == "See [05_cats.ipynb](05_cats.ipynb) and fig-05 [a, b]."
+
+
+# What a search for an exercise's id finds
+
+
+def test_no_answer_stands_beside_an_exercises_id_in_the_package():
+    solutions = {one.id: one.solution for path in CHAPTERS for one in read_chapter(path).exercises}
+    for path in sorted((ROOT / "tlhelpers").rglob("*.py")):
+        if "EXERCISES: dict" in (path.read_text("utf-8")) and path.stem.startswith("chapter_"):
+            continue
+        lines = path.read_text("utf-8").splitlines()
+        for place, line in enumerate(lines):
+            for name in (name for name in EXERCISES if name in line):
+                around = "\n".join(lines[max(0, place - 3) : place + 15])
+                assert "right=" not in around, f"{path.name}: {name}"
+                assert not solutions[name] or solutions[name] not in around
+
+
+# The autograders themselves: a solved copy, an empty one, a usual mistake in each exercise
+
+
+@pytest.fixture(scope="module")
+def released(small, tmp_path_factory):
+    pytest.importorskip("nbgrader", reason='needs pip install -e ".[teach]"')
+    pytest.importorskip("otter", reason='needs pip install -e ".[teach]"')
+    _, chapter, table = small
+    folder = tmp_path_factory.mktemp("released")
+    nbgrader_release([chapter], table, folder / "nbgrader")
+    otter_release([chapter], table, folder / "otter")
+    return folder
+
+
+def filled(document, answers):
+    """Put answers into the variables of an assignment's notebook."""
+    done = copy.deepcopy(document)
+    for cell in done["cells"]:
+        for name, text in answers.items():
+            stub = f"answer_{name[-1]} = ..."
+            if cell["cell_type"] == "code":
+                cell["source"] = "".join(cell["source"]).replace(stub, stub[:-3] + text)
+    return done
+
+
+def test_hidden_tests_and_solutions_are_only_in_the_instructors_files(small, released):
+    _, chapter, table = small
+    public = [
+        released / "nbgrader/release/02_small/02_small.ipynb",
+        released / "otter/02_small/student/02_small.ipynb",
+    ]
+    for path in public:
+        text = path.read_text("utf-8")
+        assert "agrees" not in text
+        for one in chapter.exercises:
+            assert not one.solution or one.solution.splitlines()[-1] not in text
+            if one.solution:
+                assert hidden_test(one, points_of(table, one.id)).splitlines()[-1] not in text
+    source = (released / "nbgrader/source/02_small/02_small.ipynb").read_text("utf-8")
+    assert "BEGIN HIDDEN TESTS" in source
+    graders = list((released / "otter/02_small/autograder").glob("*.zip"))
+    with zipfile.ZipFile(graders[0]) as file:
+        assert "agrees" in file.read("tests/q02_1.py").decode()
+
+
+def expected(answers, table):
+    """Say what the table gives: all for right answers, the form's points for wrong ones."""
+    worth = [points_of(table, name) for name in RIGHT]
+    if answers is None:
+        return 0
+    return sum(one.most if answers is RIGHT else one.form for one in worth)
+
+
+CLASS = {"solved": RIGHT, "empty": None, "mistaken": WRONG}
+
+
+def test_the_usual_mistakes_are_those_that_the_checks_know():
+    for name, wrong in WRONG.items():
+        assert ast.literal_eval(wrong) in CASES[name][1]
+
+
+@pytest.mark.slow
+def test_nbgrader_grades_as_the_table_says(small, released):
+    from nbgrader.api import Gradebook
+    from nbgrader.apps import NbGraderAPI
+    from traitlets.config import Config
+
+    from tlhelpers.book.kit.releases import quiet
+
+    course, table = released / "nbgrader", small[2]
+    given = json.loads((course / "release/02_small/02_small.ipynb").read_text("utf-8"))
+    for name, answers in CLASS.items():
+        place = course / "submitted" / name / "02_small"
+        place.mkdir(parents=True)
+        done = given if answers is None else filled(given, answers)
+        (place / "02_small.ipynb").write_text(json.dumps(done), "utf-8")
+    config = Config()
+    config.CourseDirectory.root = str(course)
+    with quiet():
+        api = NbGraderAPI(config=config)
+        for name in CLASS:
+            done = api.autograde("02_small", name)
+            assert done["success"], done
+    with Gradebook(f"sqlite:///{course}/gradebook.db") as book:
+        marks = {name: book.find_submission("02_small", name).score for name in CLASS}
+        most = book.find_assignment("02_small").max_score
+    assert marks == {name: expected(answers, table) for name, answers in CLASS.items()}
+    assert most == expected(RIGHT, table) + 4  # and four by hand
+
+
+@pytest.mark.slow
+def test_otter_grades_as_the_table_says(small, released, tmp_path):
+    from otter.api import grade_submission
+
+    from tlhelpers.book.kit.releases import quiet
+
+    table, place = small[2], released / "otter/02_small"
+    (grader,) = place.glob("autograder/*.zip")
+    given = json.loads((place / "student/02_small.ipynb").read_text("utf-8"))
+    marks = {}
+    for name, answers in CLASS.items():
+        path = tmp_path / "02_small.ipynb"
+        done = given if answers is None else filled(given, answers)
+        path.write_text(json.dumps(done), "utf-8")
+        with quiet():
+            marks[name] = grade_submission(str(path), str(grader), quiet=True).total
+    assert marks == {name: expected(answers, table) for name, answers in CLASS.items()}
+
+
+# The whole kit
+
+
+def test_the_section_on_rooms_without_internet_is_the_guides():
+    section = offline_section((ROOT / "book" / "I_teaching.md").read_text("utf-8"))
+    assert section.startswith("## A room without internet")
+    assert "--no-index" in section
+    assert section.count("\n## ") == 0
+    with pytest.raises(ValueError, match="teaching-offline"):
+        offline_section("# A guide")
+
+
+@pytest.mark.slow
+def test_make_kit_writes_the_whole_kit_within_a_minute(tmp_path):
+    pytest.importorskip("nbgrader", reason='needs pip install -e ".[teach]"')
+    pytest.importorskip("otter", reason='needs pip install -e ".[teach]"')
+    kit, started = tmp_path / "kit", time.perf_counter()
+    command = [sys.executable, "-m", "tlhelpers", "kit", "--to", kit]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert time.perf_counter() - started < 60
+    names = {path.stem for path in CHAPTERS}
+    for folder in ("student", "instructor", "slides"):
+        assert {path.stem for path in (kit / folder).iterdir()} == names
+    assert {path.name for path in (kit / "otter").iterdir()} == names
+    assert {path.name for path in (kit / "nbgrader/release").iterdir()} == names
+    for page in (kit / "slides").iterdir():
+        text = page.read_text("utf-8")
+        assert "data:image/png;base64," in text
+        assert 'src="http' not in text
+        assert "href=" not in text
+    with zipfile.ZipFile(kit / "classroom.zip") as file:
+        inside = set(file.namelist())
+        everything = b"".join(file.read(name) for name in inside if name.endswith(".ipynb"))
+    assert {"README.md", "requirements.txt", "machines.md"} <= inside
+    assert {f"notebooks/{name}.ipynb" for name in names} <= inside
+    assert b"# Solution" not in everything
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    (kit / "README.txt").write_text("mine", "utf-8")
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "Only an earlier kit is replaced" in refused.stderr
