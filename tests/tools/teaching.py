@@ -11,10 +11,8 @@ from tlhelpers.book.kit.handouts import code, markdown, notebook
 RUBRIC = """:::{admonition} Points
 :class: rubric
 
-| | 0 | 1 | 2 |
-| --- | --- | --- | --- |
-| **Baseline** | none | named | named, and as carefully tuned |
-| **Limits** | none | one | one, and what would show it |
+- 2: named, and as carefully tuned
+- 2: a limit, and what would show it
 :::"""
 RIGHT = {"02-1": "266_610", "02-2": "3910", "02-3": "94"}
 WRONG = {

@@ -24,7 +24,7 @@ class Exercise:
     Attributes:
         id: Chapter and number, such as ``"05-1"``.
         question: Its text in Markdown.
-        rubric: How an open question is marked, a table in Markdown; empty where all is checked.
+        rubric: How an open question is marked: lines such as ``- 2: a fair baseline``.
         solution: Code that sets ``answer``, without its check; empty where there is none.
         shown: What the solution showed when the chapter was last executed.
     """
@@ -42,10 +42,8 @@ class Exercise:
 
     @property
     def open_points(self) -> int:
-        """Points that the rubric gives: in each row at most its last column's heading."""
-        rows = [line for line in self.rubric.splitlines() if line.startswith("|")]
-        columns = [int(word) for word in re.findall(r"\b\d+\b", rows[0])] if rows else []
-        return max(columns, default=0) * max(0, len(rows) - 2)
+        """Points that the rubric gives: the sum of what its lines begin with."""
+        return sum(map(int, re.findall(r"^- (\d+):", self.rubric, re.M)))
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def read_chapter(path: str | Path) -> Chapter:
     An exercise is a paragraph below the heading "Exercises" that begins with its number
     (``**1.** ``). Its check names it (``tl.check("05-1", answer)``), once in the cell to be filled
     in and once in the folded cell with the solution. An open one has a rubric instead, or too: an
-    admonition of class ``rubric`` with a table.
+    admonition of class ``rubric`` whose lines begin with their points (``- 2: a fair baseline``).
 
     Args:
         path: The notebook.

@@ -5,6 +5,7 @@ from typing import Any
 from tlhelpers.book.exercises import EXERCISES
 from tlhelpers.book.kit.chapter import (
     CHECK,
+    RUBRIC,
     Chapter,
     Exercise,
     is_solution,
@@ -79,7 +80,13 @@ def student(chapter: Chapter) -> dict[str, Any]:
         >>> student(read_chapter("book/02_foundations.ipynb"))["nbformat"]  # doctest: +SKIP
         4
     """
-    return notebook([_copy(cell, chapter) for cell in _kept(chapter) if not is_solution(cell)])
+    cells = []
+    for cell in _kept(chapter):
+        if not is_solution(cell):
+            cells.append(_copy(cell, chapter))
+        if cell["cell_type"] == "markdown" and RUBRIC.search(source(cell)):
+            cells.append(markdown("*Your answer in words:*", tlhelpers={"open": True}))
+    return notebook(cells)
 
 
 def instructor(chapter: Chapter, table: dict[str, Points]) -> dict[str, Any]:
@@ -128,7 +135,7 @@ def notes(exercise: Exercise, table: dict[str, Points]) -> str:
         Markdown.
 
     Example:
-        >>> notes(Exercise("99-1", "Why?", "| | 0 | 2 |\\n|-|-|-|\\n| a | no | yes |"), {})[:26]
+        >>> notes(Exercise("99-1", "Why?", "- 2: a reason"), {})[:26]
         '**Grading 99-1.** By hand,'
     """
     parts = []

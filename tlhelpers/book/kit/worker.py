@@ -150,8 +150,9 @@ def run(job: dict[str, Any], document: Any, tell: Callable[..., None]) -> None:
         >>> run(job, document, print)  # doctest: +SKIP
     """
     chapters = job["chapters"]
+    own: list[str] = []
     if "solutions" in job:
-        number, own = job["number"], []
+        number = job["number"]
         answers = [(exercise, text, False) for exercise, text in job["solutions"]]
     else:
         number, answers, own, notes = find_answers(document, chapters)
