@@ -54,7 +54,7 @@ pdf: $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[teach]"
 	@touch $@
 
-kit: .venv/.teach
+kit: $(INSTALLED) .venv/.teach
 	@$(BIN)/tlhelpers kit --to $(BUILD)/kit
 
 lint: $(INSTALLED)

@@ -215,14 +215,47 @@ def test_the_usual_mistakes_are_those_that_the_checks_know():
         assert ast.literal_eval(wrong) in CASES[name][1]
 
 
+def ran(script, folder):
+    """Run a script as an instructor would run the tool: apart from these tests, with no network."""
+    from tlhelpers.book.kit.sandbox import has_namespaces
+
+    alone = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c"]
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    if has_namespaces():  # a kernel is spoken to by the machine's own address
+        command = [*alone, 'ip link set lo up 2>/dev/null; exec "$@"', "sh", *command]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+NBGRADER = """
+import json
+from nbgrader.api import Gradebook
+from nbgrader.apps import NbGraderAPI
+from traitlets.config import Config
+from tlhelpers.book.kit.releases import quiet
+config = Config()
+config.CourseDirectory.root = "."
+with quiet():
+    api = NbGraderAPI(config=config)
+    failed = [done for name in NAMES if not (done := api.autograde("02_small", name))["success"]]
+with Gradebook("sqlite:///gradebook.db") as book:
+    marks = {name: book.find_submission("02_small", name).score for name in NAMES}
+    most = book.find_assignment("02_small").max_score
+print(json.dumps([failed, marks, most]))
+"""
+OTTER = """
+import json
+from otter.api import grade_submission
+from tlhelpers.book.kit.releases import quiet
+with quiet():
+    marks = {name: grade_submission(f"{name}/02_small.ipynb", GRADER).total for name in NAMES}
+print(json.dumps(marks))
+"""
+
+
 @pytest.mark.slow
 def test_nbgrader_grades_as_the_table_says(small, released):
-    from nbgrader.api import Gradebook
-    from nbgrader.apps import NbGraderAPI
-    from traitlets.config import Config
-
-    from tlhelpers.book.kit.releases import quiet
-
     course, table = released / "nbgrader", small[2]
     given = json.loads((course / "release/02_small/02_small.ipynb").read_text("utf-8"))
     for name, answers in CLASS.items():
@@ -230,36 +263,23 @@ def test_nbgrader_grades_as_the_table_says(small, released):
         place.mkdir(parents=True)
         done = given if answers is None else filled(given, answers)
         (place / "02_small.ipynb").write_text(json.dumps(done), "utf-8")
-    config = Config()
-    config.CourseDirectory.root = str(course)
-    with quiet():
-        api = NbGraderAPI(config=config)
-        for name in CLASS:
-            done = api.autograde("02_small", name)
-            assert done["success"], done
-    with Gradebook(f"sqlite:///{course}/gradebook.db") as book:
-        marks = {name: book.find_submission("02_small", name).score for name in CLASS}
-        most = book.find_assignment("02_small").max_score
+    failed, marks, most = ran(NBGRADER.replace("NAMES", repr(list(CLASS))), course)
+    assert not failed
     assert marks == {name: expected(answers, table) for name, answers in CLASS.items()}
     assert most == expected(RIGHT, table) + 4  # and four by hand
 
 
 @pytest.mark.slow
 def test_otter_grades_as_the_table_says(small, released, tmp_path):
-    from otter.api import grade_submission
-
-    from tlhelpers.book.kit.releases import quiet
-
     table, place = small[2], released / "otter/02_small"
     (grader,) = place.glob("autograder/*.zip")
     given = json.loads((place / "student/02_small.ipynb").read_text("utf-8"))
-    marks = {}
     for name, answers in CLASS.items():
-        path = tmp_path / "02_small.ipynb"
+        (tmp_path / name).mkdir()
         done = given if answers is None else filled(given, answers)
-        path.write_text(json.dumps(done), "utf-8")
-        with quiet():
-            marks[name] = grade_submission(str(path), str(grader), quiet=True).total
+        (tmp_path / name / "02_small.ipynb").write_text(json.dumps(done), "utf-8")
+    script = OTTER.replace("NAMES", repr(list(CLASS))).replace("GRADER", repr(str(grader)))
+    marks = ran(script, tmp_path)
     assert marks == {name: expected(answers, table) for name, answers in CLASS.items()}
 
 
