@@ -29,6 +29,7 @@ from tlhelpers.book.kit.sandbox import command, environment
 from tlhelpers.book.notebooks import find_chapters
 from tlhelpers.files import write_atomically
 
+START = 90.0  # seconds in which a process must have started and read its notebook
 GRACE = 3.0  # seconds from the polite end of an answer's time to the hard one
 MOST_TOLD = 5_000_000  # bytes that a process may hand back
 COLUMNS = ("file", "chapter", "points", "of", "by_hand", "seconds", "reason", "exercises")
@@ -246,10 +247,12 @@ def _listen(descriptor: int, patience: float) -> list[dict[str, Any]]:
     """Read what a process tells, until it ends or one step takes too long or too much is told."""
     told: list[dict[str, Any]] = []
     pending, size = b"", 0
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + START
     while True:
         ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
+            if not told:
+                return [{"failed": f"it could not be read in {START:g} s"}]
             return [*told, {"killed": f"stopped after {patience - GRACE:g} s, by force"}]
         part = os.read(descriptor, 65_536)
         size += len(part)
