@@ -228,6 +228,7 @@ def _parser() -> argparse.ArgumentParser:
         command=_extract,
         interrupted="Finished shards are kept; the same command goes on with the rest.",
     )
+
     kit = commands.add_parser(
         "kit",
         help="make the teaching kit from the chapters",
