@@ -50,7 +50,6 @@ _HOME = {
 _MODULES = {
     "curves": "evaluation.plots",
     "field": "experiments.field",
-    "losses": "evaluation.losses",
     "plots": "evaluation.plots",
     "recipes": "transfer.recipes",
     "similarity": "evaluation.similarity",
@@ -78,7 +77,6 @@ __all__ = [
     "load_dataset",
     "load_folder",
     "load_run",
-    "losses",
     "model_transfer",
     "pixel_scores",
     "plots",
@@ -100,7 +98,7 @@ if TYPE_CHECKING:
     from tlhelpers.data.folders import load_folder
     from tlhelpers.data.images import read_image
     from tlhelpers.data.splits import Dataset, Split
-    from tlhelpers.evaluation import losses, plots, similarity
+    from tlhelpers.evaluation import plots, similarity
     from tlhelpers.evaluation import plots as curves
     from tlhelpers.evaluation.comparison import compare
     from tlhelpers.experiments import field, study

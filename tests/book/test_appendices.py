@@ -16,7 +16,6 @@ import glossary_links
 MODULES = {
     "curves": "tlhelpers.evaluation.plots",
     "field": "tlhelpers.experiments.field",
-    "losses": "tlhelpers.evaluation.losses",
     "plots": "tlhelpers.evaluation.plots",
     "recipes": "tlhelpers.transfer.recipes",
     "similarity": "tlhelpers.evaluation.similarity",

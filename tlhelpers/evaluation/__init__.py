@@ -1,1 +1,1 @@
-"""How results are judged and shown: scores, comparisons, figures, similarity and losses."""
+"""How results are judged and shown: scores, comparisons, figures and similarity."""
