@@ -127,6 +127,14 @@ def test_a_difference_over_draws_holds_the_recipes_difference():
     assert held["images"] / times <= 0.93
 
 
+def test_a_difference_over_draws_takes_shares_of_several_runs():
+    rng = np.random.default_rng(0)
+    first, second = (rng.integers(0, 11, (5, 40)) / 10 for _ in range(2))
+    over = difference_over_draws(first, second)
+    assert over.accuracy == pytest.approx(second.mean() - first.mean())
+    assert over.low < over.accuracy < over.high
+
+
 @pytest.mark.parametrize("shape", [(1, 9), (5, 1), (9,), (0, 9)])
 def test_a_difference_over_draws_needs_draws_and_images(shape):
     with pytest.raises(ValueError, match="2 draws or more"):

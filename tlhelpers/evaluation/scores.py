@@ -205,8 +205,8 @@ def difference_over_draws(first_right: np.ndarray, second_right: np.ndarray) -> 
 
     Args:
         first_right: Booleans ``[d, n]``, whether the first recipe is right in each of d draws, at
-            least 2, on each of n images.
-        second_right: Booleans ``[d, n]``, the second recipe in the same draws on the same images.
+            least 2, on each of n images; or how often, 0 to 1, where a draw has several runs.
+        second_right: The same of the second recipe, in the same draws on the same images.
 
     Returns:
         Mean difference in accuracy (-1 to 1) with its interval; ``n`` is the number of images.
@@ -221,13 +221,13 @@ def difference_over_draws(first_right: np.ndarray, second_right: np.ndarray) -> 
     """
     from scipy.stats import t
 
-    first, second = np.asarray(first_right, bool), np.asarray(second_right, bool)
+    first, second = np.asarray(first_right, float), np.asarray(second_right, float)
     if first.shape != second.shape or first.ndim != 2 or min(first.shape, default=0) < 2:
         raise ValueError(
             "A difference over draws needs both recipes' answers [draws, images], 2 draws or more, "
             f"to the same images. Received: shapes {first.shape} and {second.shape}."
         )
-    difference = second.astype(float) - first
+    difference = second - first
     draws, n = difference.shape
     by_draw = t.ppf(0.975, draws - 1) ** 2 * difference.mean(axis=1).var(ddof=1) / draws
     by_image = Z_95**2 * difference.mean(axis=0).var(ddof=1) / n
