@@ -39,6 +39,9 @@ def _run_objects(settings: Settings, data: "Dataset") -> "Run":
 
 EXPERIMENTS = {
     "photographs": Experiment(photographs.plan, photographs.load, photographs.run),
+    "small_photographs": Experiment(
+        photographs.plan_small, photographs.load, photographs.run_small
+    ),
     "heads": Experiment(heads.plan, heads.load, heads.run),
     "remedies": Experiment(remedies.plan, remedies.load, remedies.run, more=remedies.more),
     "objects": Experiment(
