@@ -17,7 +17,7 @@ CASES = {
     ),
     "09-3": (
         [FOUND, set(FOUND), ", ".join(FOUND), np.array(FOUND)],
-        {(*FOUND, "mixup"): "holds 0", ("other order",): "nothing"},
+        {(*FOUND, "dropout"): "holds 0", ("other order",): "nothing"},
     ),
     "09-4": (
         [{str(share): np.float32(0.8 + share / 100) for share in (0.2, 0.5, 0.8)}],
