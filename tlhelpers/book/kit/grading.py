@@ -304,11 +304,16 @@ def grade_folder(
 
     Raises:
         ValueError: If the folder is none or has no file, or the CSV file is there already.
+        OSError: On Windows, whose processes can't be limited in this way.
 
     Example:
         >>> rows = grade_folder("returned", "grades.csv", "book")  # doctest: +SKIP
     """
     returned, to = Path(returned), Path(to)
+    if os.name == "nt":
+        raise OSError(
+            "Grading needs limits on processes that Windows has not. Run it in WSL, on Linux or on macOS."
+        )
     if not returned.is_dir():
         raise ValueError(f"What was returned must be a folder of notebooks. Received: {returned}.")
     if to.exists():
