@@ -13,7 +13,7 @@ TRAINING = """
 import sys, time
 import tlhelpers as tl
 from tlhelpers.runtime import peak_memory_gibibytes
-from tlhelpers.experiments.field.cifar10 import train_small_resnet
+from tlhelpers.experiments.field.small_resnet import train_small_resnet
 tl.setup(seed=0, tier="embedded")
 data = tl.load_dataset("objects", image_size=32, n=2000)
 few = data.few(int(sys.argv[1]))

@@ -23,7 +23,7 @@ def job():
     tl.from_scratch(base, few, recipe=tl.recipes.Training(8, 16, 1e-3))
 """
 SMALL_RESNET = """
-from tlhelpers.experiments.field.cifar10 import train_small_resnet
+from tlhelpers.experiments.field.small_resnet import train_small_resnet
 few = tl.load_dataset("objects", image_size=32, n=1500, test=50).few(max(5, round(100 * share)))
 def job():
     train_small_resnet(few, width=16, epochs=2)

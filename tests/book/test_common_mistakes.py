@@ -51,6 +51,34 @@ def test_e46_two_affine_maps_are_one_and_a_relu_between_makes_them_two():
     assert np.abs(specific @ np.maximum(inner, 0) + b_specific - one).max() > 0.1
 
 
+def test_e54_lr_is_refused():
+    import keras
+
+    with pytest.raises(ValueError, match="lr"):
+        keras.optimizers.SGD(lr=1e-4)
+    assert float(keras.optimizers.SGD().learning_rate) == pytest.approx(100 * 1e-4)
+
+
+def test_e57_e58_the_extractor_and_the_classifier_cannot_be_fitted_as_listed():
+    import keras
+
+    base = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
+    hidden = keras.layers.Dense(128, activation="relu")(keras.layers.Flatten()(base.output))
+    extractor = keras.Model(base.input, hidden)
+    images, one_hot = np.zeros((20, 8, 8, 3), "float32"), np.eye(10, dtype="float32").repeat(2, 0)
+    with pytest.raises(ValueError, match="compile"):
+        extractor.fit(images, one_hot, verbose=0)
+    extractor.compile("sgd", "categorical_crossentropy")
+    with pytest.raises(ValueError, match="same shape"):
+        extractor.fit(images, one_hot, verbose=0)
+    predictions = keras.layers.Dense(10, activation="softmax")(extractor.output)
+    classifier = keras.Model(extractor.output, predictions)
+    classifier.compile("sgd", "categorical_crossentropy")
+    with pytest.raises(ValueError, match="128"):
+        classifier.fit(images, one_hot, verbose=0)
+    classifier.fit(extractor.predict(images, verbose=0), one_hot, verbose=0)
+
+
 def test_e59_categorical_cross_entropy_refuses_integer_labels():
     import keras
 

@@ -10,6 +10,7 @@ import tlhelpers
 from tlhelpers.experiments import field, records
 from tlhelpers.experiments.field import choose, plans, run_experiment
 from tlhelpers.experiments.field.plans import Experiment, grid
+from tlhelpers.transfer.methods import feature_transfer
 from tlhelpers.transfer.runs import Run
 
 NETWORKS = [
@@ -147,33 +148,6 @@ class TestRunExperiment:
         assert not list(tmp_path.iterdir())
 
 
-def test_each_method_is_the_one_it_is_called(monkeypatch):
-    asked, data = [], striped_data()
-
-    def load(name, size, *, cut, weights):
-        asked.append((name, size, cut, weights))
-        return "a backbone"
-
-    monkeypatch.setattr("tlhelpers.models.backbones.load_backbone", load)
-    for name in ("from_scratch", "feature_transfer", "model_transfer"):
-        monkeypatch.setattr(
-            f"tlhelpers.transfer.methods.{name}",
-            lambda base, data, *, seed, name=name: (name, base, len(data.train), seed),
-        )
-    monkeypatch.setattr(plans, "train_small_resnet", lambda few, seed: (len(few.train), seed))
-    vgg16 = {"backbone": "vgg16", "cut": "block3_pool", "image_size": 150, "labels": 4, "seed": 3}
-    called = [
-        plans.run_network({**vgg16, "method": method}, data)
-        for method in ("scratch", "frozen", "tuned")
-    ]
-    assert [call[0] for call in called] == ["from_scratch", "feature_transfer", "model_transfer"]
-    assert {call[1:] for call in called} == {("a backbone", 6, 3)}
-    assert [weights for *_, weights in asked] == [None, "pretrained", "pretrained"]
-    assert {tuple(rest) for *rest, _ in asked} == {("vgg16", 150, "block3_pool")}
-    small = {**vgg16, "backbone": "small_resnet", "method": "scratch"}
-    assert plans.run_network(small, data) == (6, 3)
-
-
 def test_a_drawn_set_is_the_same_for_every_seed(tmp_path, monkeypatch):
     asked = []
 
@@ -186,7 +160,7 @@ def test_a_drawn_set_is_the_same_for_every_seed(tmp_path, monkeypatch):
         return Laboratory().run({"seed": seed, "method": "scratch"}, striped_data(24, 8))
 
     monkeypatch.setattr("tlhelpers.data.datasets.load_dataset", load)
-    monkeypatch.setattr(field.cifar10, "train_small_resnet", train)
+    monkeypatch.setattr(field.small_resnet, "train_small_resnet", train)
     list(run_experiment("objects", tmp_path, labels=[5], seeds=2))
     assert asked[0] == asked[2]
     assert (asked[0][0], asked[0][1]["seed"]) == ("objects", 0)
@@ -194,14 +168,15 @@ def test_a_drawn_set_is_the_same_for_every_seed(tmp_path, monkeypatch):
 
 
 def test_a_real_run_can_be_recorded(tmp_path, monkeypatch):
+    def run(settings, data):
+        few = data.few(settings["labels"], seed=settings["seed"])
+        return feature_transfer(small_backbone(settings["cut"]), few)
+
     monkeypatch.setattr(
         "tlhelpers.data.datasets.load_dataset",
         lambda name, **_: striped_data(train=24, validation=8),
     )
-    monkeypatch.setattr(
-        "tlhelpers.models.backbones.load_backbone", lambda *_, cut, **__: small_backbone(cut)
-    )
-    toy = Experiment(grid(NETWORKS[:1], (6,), 1), plans.load_real("stripes"), plans.run_network)
+    toy = Experiment(grid(NETWORKS[:1], (6,), 1), plans.load_real("stripes"), run)
     monkeypatch.setattr(field, "EXPERIMENTS", {"toy": toy})
     (row,) = run_experiment("toy", tmp_path)
     assert row["config"]["method"] == "feature_transfer"

@@ -202,13 +202,13 @@ class TestData:
 
 
 @pytest.mark.mirror
-@pytest.mark.parametrize("name", ["digits", "cifar10"])
+@pytest.mark.parametrize("name", ["digits", "cifar10_alike"])
 @pytest.mark.slow
 def test_the_books_records_hold_what_the_mirror_holds(name, root):
-    from tlhelpers.data.datasets import load_dataset
+    from tlhelpers.experiments.field import EXPERIMENTS
 
     recorded = open_record(Path(root, "book", "_data", "field", f"{name}.json"))["data"]
-    data = load_dataset(name, tier="real", image_size=28)
+    data = EXPERIMENTS[name].load({"image_size": 28, "seed": 0})
     assert content_of(data) == recorded["content"]
 
 

@@ -4,14 +4,8 @@ import numpy as np
 
 CASES = {
     "06-1": (
-        [18_874_368, 18.874e6, np.int64(18_874_368), "18,874,368"],
-        {
-            37_748_736: "floating-point",
-            294_912: "one place",
-            301_989_888: "32 pixels",
-            75_497_472: "One pooling",
-            2_097_152: "nine places",
-        },
+        ["scratch", " Scratch", np.str_("scratch")],
+        {"frozen": "flatten", "tuned": "starts high"},
     ),
     "06-2": (
         [46_090, 46_090.0, np.float64(46_090), "46,090"],

@@ -1,21 +1,52 @@
-"""Chapter 6: multiply-adds, the size of a head, the cost of tuning, and cuts by picture size."""
+"""Chapter 6: which method gains most from labels, the size of a head, the cost of tuning, and cuts."""
+
+from typing import Any
 
 from tlhelpers.book.exercises.judging import Exercise, near, number, scores_by_stage
 
+METHODS = ("frozen", "tuned", "scratch")
+
+
+def method(answer: Any) -> str:
+    """Read one of the three methods.
+
+    Args:
+        answer: What the reader passed.
+
+    Returns:
+        Its name, in lower case.
+
+    Raises:
+        TypeError: If it is no text.
+        ValueError: If it is none of the three.
+
+    Example:
+        >>> method("Frozen ")
+        'frozen'
+    """
+    if not isinstance(answer, str):
+        raise TypeError(f"the answer is one of {', '.join(METHODS)}, as text.")
+    name = answer.strip().casefold()
+    if name not in METHODS:
+        raise ValueError(f"the answer is one of {', '.join(METHODS)}. Received: {answer[:40]!r}.")
+    return name
+
+
 EXERCISES: dict[str, Exercise] = {
-    # 8 * 8 places, 3 * 3 * 128 inputs of a window, 256 channels
     "06-1": Exercise(
-        read=number,
-        right=near(18_874_368, 1e-3),
-        praise="right: half the width, twice the channels: as much as block2_conv1.",
-        hint="Places of the output × numbers under one kernel × channels. How many poolings come "
-        "before this layer?",
+        read=method,
+        right=lambda name: name == "scratch",
+        praise="right: it had most to learn, and only labels to learn it from.",
+        hint="Which of the three has nothing but the labelled images to learn from?",
         mistakes=(
-            (near(37_748_736, 1e-3), "These are floating-point operations, two to a multiply-add."),
-            (near(294_912, 1e-3), "That is one place, or the number of weights."),
-            (near(301_989_888, 1e-3), "The map is no longer 32 pixels wide: what did poolings do?"),
-            (near(75_497_472, 1e-3), "One pooling has been counted; there are more before it."),
-            (near(2_097_152, 1e-3), "A kernel covers nine places of its input."),
+            (
+                lambda name: name == "frozen",
+                "A head only reads what the network computes: its curve is the first to flatten.",
+            ),
+            (
+                lambda name: name == "tuned",
+                "It gains, but starts high: it knows much before the first label.",
+            ),
         ),
     ),
     # 3 * 3 * 512 * 10 + 10
@@ -35,19 +66,18 @@ EXERCISES: dict[str, Exercise] = {
         read=number,
         right=near(60, 1e-9),
         praise="right, and only the head's own fit comes on top of the one pass.",
-        hint="Count passes: how many forward ones does a picture's features cost once, and what "
-        "does one epoch of tuning cost in the same unit?",
+        hint="Count passes: how many forward ones do an image's features cost once, and what does "
+        "one epoch of tuning cost in the same unit?",
         mistakes=(
             (near(20, 1e-9), "These are the forward passes; tuning goes backward as well."),
-            (near(40, 1e-9), "That is the backward part, or a backward pass as dear as a forward."),
+            (near(40, 1e-9), "That is the backward part alone."),
         ),
     ),
     "06-4": Exercise(
         read=scores_by_stage,
         right=lambda s: len(s) >= 3 and len(set(s.values())) > 1,
         praise="these look measured. Is the best stage the one that was best at 32 pixels?",
-        hint="Resize the draw, load the network for that size, cut it at each stage, and give one "
-        "accuracy for each.",
+        hint="Load VGG16 for 64 pixels, cut it at each stage, and give one accuracy for each.",
         mistakes=(
             (lambda s: len(s) < 3, "One entry for each stage, please."),
             (lambda s: len(set(s.values())) == 1, "All are the same: is the network cut anew?"),

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlhelpers.experiments.field import (
-    cifar10,
     cifar10_alike,
     digits,
     heads,
     photographs,
     remedies,
+    small_resnet,
     stages,
 )
-from tlhelpers.experiments.field.plans import Experiment, grid, load_real, run_network
+from tlhelpers.experiments.field.plans import Experiment, grid, load_real
 from tlhelpers.experiments.records import Settings, identity, load_record, record_missing
 
 if TYPE_CHECKING:
@@ -34,8 +34,15 @@ def _load_objects(settings: Settings) -> "Dataset":
 def _run_objects(settings: Settings, data: "Dataset") -> "Run":
     """Train a network so wide that a picture costs what it costs vgg16_mini, cut at block 4."""
     few = data.few(settings["labels"], seed=settings["seed"])
-    return cifar10.train_small_resnet(few, settings["seed"], width=16)
+    return small_resnet.train_small_resnet(few, settings["seed"], width=16)
 
+
+SMALL: Settings = {
+    "backbone": "small_resnet",
+    "cut": None,
+    "image_size": 32,
+    "method": "scratch",
+}
 
 EXPERIMENTS = {
     "photographs": Experiment(photographs.plan, photographs.load, photographs.run),
@@ -45,13 +52,12 @@ EXPERIMENTS = {
     "heads": Experiment(heads.plan, heads.load, heads.run),
     "remedies": Experiment(remedies.plan, remedies.load, remedies.run, more=remedies.more),
     "objects": Experiment(
-        grid([{**cifar10.SMALL, "method": "scratch"}], (5, 20, 100), seeds=3),
+        grid([SMALL], (5, 20, 100), seeds=3),
         _load_objects,
         _run_objects,
     ),
     "digits": Experiment(digits.plan, load_real("digits"), digits.run, more=digits.history),
     "stages": Experiment(stages.plan, stages.load, stages.run),
-    "cifar10": Experiment(cifar10.plan, load_real("cifar10"), run_network),
     "cifar10_alike": Experiment(cifar10_alike.plan, cifar10_alike.load, cifar10_alike.run),
 }
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlhelpers.data.augmentation import Augmentation
-from tlhelpers.experiments.field.cifar10 import train_small_resnet
+from tlhelpers.experiments.field.small_resnet import train_small_resnet
 from tlhelpers.experiments.records import Settings
 from tlhelpers.files import cache_folder, write_atomically
 from tlhelpers.transfer.recipes import Training

@@ -1,11 +1,10 @@
-"""What an experiment is, and how most of them are run: one method on one network, by labels."""
+"""What an experiment is: a plan by networks, labels and seeds, a loader, and what runs one result."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from tlhelpers.experiments.field.cifar10 import train_small_resnet
 from tlhelpers.experiments.records import Settings
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def load_real(dataset: str) -> "Callable[[Settings], Dataset]":
         The loader, as :class:`Experiment` takes it.
 
     Example:
-        >>> load_real("cifar10")({"image_size": 32, "seed": 0}).num_classes  # doctest: +SKIP
+        >>> load_real("digits")({"image_size": 28, "seed": 0}).num_classes  # doctest: +SKIP
         10
     """
 
@@ -77,34 +76,3 @@ def load_real(dataset: str) -> "Callable[[Settings], Dataset]":
         return load_dataset(dataset, tier="real", image_size=size, seed=seed)
 
     return load
-
-
-def run_network(settings: Settings, data: "Dataset") -> "Run":
-    """Run one method on one network, with a few of the labels.
-
-    Args:
-        settings: A result's settings; the backbone may be ``"small_resnet"``, a network made for
-            small pictures, and the method is ``"scratch"``, ``"frozen"`` or ``"tuned"``.
-        data: The whole data set.
-
-    Returns:
-        The run.
-
-    Example:
-        >>> run_network(settings, data).test.accuracy  # doctest: +SKIP
-        0.91
-    """
-    from tlhelpers.models.backbones import load_backbone
-    from tlhelpers.transfer import methods
-
-    name, method, seed = settings["backbone"], settings["method"], settings["seed"]
-    few = data.few(settings["labels"], seed=seed)
-    if name == "small_resnet":
-        return train_small_resnet(few, seed)
-    weights = None if method == "scratch" else "pretrained"
-    base = load_backbone(name, settings["image_size"], cut=settings["cut"], weights=weights)
-    if method == "scratch":
-        return methods.from_scratch(base, few, seed=seed)
-    if method == "frozen":
-        return methods.feature_transfer(base, few, seed=seed)
-    return methods.model_transfer(base, few, seed=seed)

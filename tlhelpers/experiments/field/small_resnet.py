@@ -1,81 +1,21 @@
-"""Full-size results on CIFAR-10: two frozen networks, both tuned, and a strong network from scratch.
-
-What is cheap comes first, so a recording that stops early is useful. VGG16 is cut where its
-feature map is still 4 × 4 at 32 pixels; MobileNetV2 sees the pictures enlarged to 96 pixels; the
-baseline is a residual network made for 32 pixels, with the augmentation and the schedule that such
-networks are given. Each seed draws its own labelled images, weights and order.
-"""
+"""A strong network from random weights, made for small images: the baseline of full-size results."""
 
 import math
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tlhelpers.experiments.records import Settings
 from tlhelpers.transfer.runs import Run
 
 if TYPE_CHECKING:
     from tlhelpers.data.augmentation import Augmentation
     from tlhelpers.data.splits import Dataset
 
-FEW, ALL = (5, 20, 100), 5000
-"""Labelled images a class, those for validation included; 5,000 are all."""
-
 WIDTH, PEAK_RATE, WEIGHT_DECAY, WARM_UP, SMOOTHING = 24, 0.1, 5e-4, 0.2, 0.1
 """The baseline's width and training, fixed before any test image was scored."""
 
 FULL_EPOCHS, MOST_EPOCHS, FULL_TRAIN = 20, 300, 45_000
-
-
-VGG16: Settings = {"backbone": "vgg16", "cut": "block3_pool", "image_size": 32}
-MOBILENET: Settings = {"backbone": "mobilenet_v2", "cut": None, "image_size": 96}
-SMALL: Settings = {"backbone": "small_resnet", "cut": None, "image_size": 32}
-
-PARTS: tuple[tuple[Settings, str, tuple[int, ...], int], ...] = (
-    (VGG16, "frozen", FEW, 3),
-    (MOBILENET, "frozen", FEW, 3),
-    (SMALL, "scratch", FEW, 1),
-    (VGG16, "frozen", (*FEW, 500), 5),
-    (MOBILENET, "frozen", (*FEW, 500), 5),
-    (SMALL, "scratch", FEW, 3),
-    (VGG16, "tuned", FEW, 3),
-    (MOBILENET, "tuned", FEW, 3),
-    (VGG16, "frozen", (ALL,), 1),
-    (SMALL, "scratch", (500, ALL), 1),
-    (MOBILENET, "frozen", (ALL,), 1),
-    (MOBILENET, "tuned", (500,), 1),
-    (VGG16, "tuned", (500,), 1),
-    (SMALL, "scratch", (500,), 3),
-    (MOBILENET, "tuned", (500,), 3),
-    (MOBILENET, "tuned", (ALL,), 1),
-    (VGG16, "tuned", (500,), 3),
-    (VGG16, "frozen", (ALL,), 3),
-    (MOBILENET, "frozen", (ALL,), 3),
-    (SMALL, "scratch", (ALL,), 3),
-    (MOBILENET, "tuned", (ALL,), 3),
-)
-"""What is compared, in the order of running: network, method, labels a class, number of seeds."""
-
-
-def plan(seeds: int | None = None) -> Iterator[Settings]:
-    """Name each result of the experiment in the order of running; some more than once.
-
-    Args:
-        seeds: Largest number of seeds. Defaults to that of :data:`PARTS`, 1 to 5.
-
-    Yields:
-        The settings of a result.
-
-    Example:
-        >>> next(plan())["method"]
-        'frozen'
-    """
-    for network, method, labels, most in PARTS:
-        for seed in range(min(seeds or most, most)):
-            for n in labels:
-                yield {**network, "method": method, "labels": n, "seed": seed}
 
 
 def scratch_epochs(n_train: int) -> int:
