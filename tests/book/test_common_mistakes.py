@@ -62,9 +62,9 @@ def test_e54_lr_is_refused():
 def test_e57_e58_the_extractor_and_the_classifier_cannot_be_fitted_as_listed():
     import keras
 
-    base = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
-    hidden = keras.layers.Dense(128, activation="relu")(keras.layers.Flatten()(base.output))
-    extractor = keras.Model(base.input, hidden)
+    image = keras.Input((8, 8, 3))
+    flat = keras.layers.Flatten()(keras.layers.Conv2D(4, 3)(image))
+    extractor = keras.Model(image, keras.layers.Dense(128, activation="relu")(flat))
     images, one_hot = np.zeros((20, 8, 8, 3), "float32"), np.eye(10, dtype="float32").repeat(2, 0)
     with pytest.raises(ValueError, match="compile"):
         extractor.fit(images, one_hot, verbose=0)
