@@ -75,7 +75,7 @@ EXERCISES: tuple[Exercise, ...] = (
         ),
         praise="right: after training on edges the best cut is no longer the last.",
         hint="Call probe_stages with stages_of(sources['ImageNet, then edges'], data), data and "
-        "counts=(50,); average the accuracies (the first of the last axis) over draws.",
+        "counts=(50,); its first array says which photographs are right: average over draws and photographs.",
         mistakes=(
             (lambda s: len(s) != 5, "One entry for each of the five stages, please."),
             (lambda s: max(s.values()) > 0.85, "That is ImageNet's; which weights are probed?"),
