@@ -1,6 +1,8 @@
 """The drawn worlds: same bytes everywhere, knobs that do what they say, clear errors."""
 
+import functools
 import hashlib
+import importlib
 
 import numpy as np
 import pytest
@@ -244,3 +246,29 @@ def test_small_windows_paint_the_same_as_large_ones():
     near.paint(frame, 1.3, box(1.0, 0.6), ink, rim=0.3)
     far.paint(frame, 50.0, box(1.0, 0.6), ink, rim=0.3)
     np.testing.assert_array_equal(near.pixels, far.pixels)
+
+
+def test_masks_show_where_taking_the_animal_away_changes_the_picture():
+    """Drawn again without animals; noise and light are the same, so only they can differ."""
+    from tlhelpers.worlds.world import draw_world
+
+    module = importlib.import_module("tlhelpers.worlds.pets")  # the name is the function's, too
+    about = {"relatedness": 1.0, "label_noise": 0.0, "shift": None, "difficulty": 0.5}
+    bare = draw_world(
+        "pets",
+        module.CLASS_NAMES,
+        functools.partial(module._scene, animals=False),
+        n=40,
+        seed=3,
+        image_size=64,
+        **about,
+    )
+    whole, masks = worlds.pets(40, 3).images, worlds.pet_masks(40, 3)
+    changed = np.abs(whole.astype(int) - bare.images).max(axis=3)
+    assert (changed[masks] > 2).mean() > 0.99  # fur may have the background's colour
+    outside = ~masks
+    for axis in (1, 2):  # and the mask's blurred rim, one pixel wide
+        outside &= ~np.roll(masks, 1, axis) & ~np.roll(masks, -1, axis)
+    assert (changed[outside] > 2).mean() < 0.01
+    assert 0.05 < masks.mean() < 0.6
+    assert np.array_equal(worlds.pet_masks(8, 3), masks[:8])

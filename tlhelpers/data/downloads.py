@@ -63,6 +63,8 @@ _ROWS = (
     RemoteFile("cifar-10-binary.tar.gz", "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530", 170.1, "none stated; cite Krizhevsky (2009)", "CIFAR-10 as records of pixels"),
     RemoteFile("cifar10.zip", None, None, 140.0, "none stated; cite Krizhevsky (2009)", "CIFAR-10 as folders of image files"),
     RemoteFile("mnist.npz", f"{_GOOGLE}/tensorflow/tf-keras-datasets/mnist.npz", "sha256:731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1", 11.5, "CC BY-SA 3.0", "MNIST digits as arrays"),
+    RemoteFile("free_spoken_digits.zip", None, None, 16.2, "CC BY-SA 4.0", "3,000 recordings of spoken digits"),
+    RemoteFile("rt_polarity.zip", None, None, 0.5, "none stated; cite Pang and Lee (2005)", "10,662 sentences of film reviews"),
     RemoteFile("vgg16_edges_hed_bsds500_notop.h5", None, None, 29.5, "MIT", "VGG16 without its top, trained on from ImageNet to find edges (HED on BSDS500), in half precision"),
     _weights("vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5", "md5:6d6bbae143d832006294945121d1f1fc", 58.9, "CC BY 4.0 (Visual Geometry Group, Oxford)", "VGG16"),
     *(_weights(_MOBILENET_V2.format(size), None, 9.4, "Apache 2.0", f"MobileNetV2 ({size} px)") for size in (96, 128, 160, 192, 224)),

@@ -12,7 +12,7 @@ Example:
 
 from tlhelpers.worlds.formulas import formulas
 from tlhelpers.worlds.objects import objects
-from tlhelpers.worlds.pets import pets
+from tlhelpers.worlds.pets import pet_masks, pets
 from tlhelpers.worlds.world import World
 
-__all__ = ["World", "formulas", "objects", "pets"]
+__all__ = ["World", "formulas", "objects", "pet_masks", "pets"]

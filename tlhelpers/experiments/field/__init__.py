@@ -11,7 +11,10 @@ from tlhelpers.experiments.field import (
     heads,
     photographs,
     remedies,
+    scenes,
+    sentences,
     small_resnet,
+    speech,
     stages,
 )
 from tlhelpers.experiments.field.plans import Experiment, grid, load_real
@@ -57,6 +60,9 @@ EXPERIMENTS = {
         _run_objects,
     ),
     "digits": Experiment(digits.plan, load_real("digits"), digits.run, more=digits.history),
+    "scenes": Experiment(scenes.plan, scenes.load, scenes.run),
+    "sentences": Experiment(sentences.plan, sentences.load, sentences.run, more=sentences.more),
+    "speech": Experiment(speech.plan, speech.load, speech.run, more=speech.more),
     "stages": Experiment(stages.plan, stages.load, stages.run),
     "cifar10_alike": Experiment(cifar10_alike.plan, cifar10_alike.load, cifar10_alike.run),
 }
