@@ -32,8 +32,8 @@ def method(answer: Any) -> str:
     return name
 
 
-EXERCISES: dict[str, Exercise] = {
-    "06-1": Exercise(
+EXERCISES: tuple[Exercise, ...] = (
+    Exercise(
         read=method,
         right=lambda name: name == "scratch",
         praise="right: it had most to learn, and only labels to learn it from.",
@@ -50,7 +50,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # 3 * 3 * 512 * 10 + 10
-    "06-2": Exercise(
+    Exercise(
         read=number,
         right=near(46_090, 1e-9),
         praise="right: nine places with 512 channels each, and a bias for each class.",
@@ -62,7 +62,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # 20 * (1 + 2)
-    "06-3": Exercise(
+    Exercise(
         read=number,
         right=near(60, 1e-9),
         praise="right, and only the head's own fit comes on top of the one pass.",
@@ -73,7 +73,7 @@ EXERCISES: dict[str, Exercise] = {
             (near(40, 1e-9), "That is the backward part alone."),
         ),
     ),
-    "06-4": Exercise(
+    Exercise(
         read=scores_by_stage,
         right=lambda s: len(s) >= 3 and len(set(s.values())) > 1,
         praise="these look measured. Is the best stage the one that was best at 32 pixels?",
@@ -83,4 +83,4 @@ EXERCISES: dict[str, Exercise] = {
             (lambda s: len(set(s.values())) == 1, "All are the same: is the network cut anew?"),
         ),
     ),
-}
+)
