@@ -2,9 +2,9 @@
 
 from tlhelpers.book.exercises.judging import Exercise, near, number
 
-EXERCISES: dict[str, Exercise] = {
+EXERCISES: tuple[Exercise, ...] = (
     # 800 / 20
-    "12-1": Exercise(
+    Exercise(
         read=number,
         right=near(40, 1e-6),
         praise="right: so the photographs that protect one another are those of other people.",
@@ -19,7 +19,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # e * 0.02 + 0.00001
-    "12-2": Exercise(
+    Exercise(
         read=number,
         right=near(0.0543756, 0.005),
         praise="right: whatever the attack, and whatever its author knows.",
@@ -31,7 +31,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # 3 * 3 * 512 * 4 + 4 * 512
-    "12-3": Exercise(
+    Exercise(
         read=number,
         right=near(20480, 1e-9),
         praise="right: less than a hundredth of the kernel.",
@@ -44,7 +44,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # 0.1 * (1 + 2 + 0.5)
-    "12-4": Exercise(
+    Exercise(
         read=number,
         right=lambda value: near(0.35, 0.005)(abs(value)),
         praise="right: with many inputs this sum grows, while each change stays invisible.",
@@ -64,4 +64,4 @@ EXERCISES: dict[str, Exercise] = {
             ),
         ),
     ),
-}
+)

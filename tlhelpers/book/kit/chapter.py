@@ -95,6 +95,7 @@ def read_chapter(path: str | Path) -> Chapter:
     (``**1.** ``). Its check names it (``tl.check("05-1", answer)``), once in the cell to be filled
     in and once in the folded cell with the solution. An open one has a rubric instead, or too: an
     admonition of class ``rubric`` whose lines begin with their points (``- 2: a fair baseline``).
+    One with neither is open too, for no points.
 
     Args:
         path: The notebook.
@@ -103,7 +104,7 @@ def read_chapter(path: str | Path) -> Chapter:
         The chapter.
 
     Raises:
-        ValueError: Where an exercise has neither solution nor rubric, or a check names no exercise.
+        ValueError: Where a check names no exercise.
 
     Example:
         >>> read_chapter("book/05_cats_dogs_vgg16.ipynb").exercises[0].id  # doctest: +SKIP
@@ -123,11 +124,6 @@ def read_chapter(path: str | Path) -> Chapter:
         exercise = f"{path.stem[:2]}-{number}"
         rubric = "\n\n".join(found.strip() for found in RUBRIC.findall(text))
         solution = solutions.pop(exercise, ("", ""))
-        if not (rubric or solution[0]):
-            raise ValueError(
-                f"An exercise has a folded solution, or a rubric. Received: {exercise} of "
-                f"{path.name}, with neither."
-            )
         exercises.append(Exercise(exercise, RUBRIC.sub("", text).strip(), rubric, *solution))
     if solutions:
         raise ValueError(

@@ -153,7 +153,7 @@ def notes(exercise: Exercise, table: dict[str, Points]) -> str:
     if exercise.rubric:
         start = "**And by hand,**" if parts else f"**Grading {exercise.id}.** By hand,"
         parts.append(f"{start} up to {exercise.open_points} points:\n\n{exercise.rubric}")
-    return "\n\n".join(parts)
+    return "\n\n".join(parts) or f"**Grading {exercise.id}.** It has no rubric."
 
 
 def _kept(chapter: Chapter) -> list[dict[str, Any]]:
