@@ -158,8 +158,38 @@ def test_draws_are_nested_and_differ_by_seed():
 
 
 def test_names_of_drawn_worlds_are_told():
-    with pytest.raises(TypeError, match=r"Received: shift\..*called 'objects'"):
-        load_dataset("cifar10", shift="blur")
+    with pytest.raises(TypeError, match=r"Received: difficulty\..*called 'objects'"):
+        load_dataset("cifar10", difficulty=0.1)
+
+
+def test_photographs_in_another_look_have_features_of_their_own():
+    from tlhelpers import extract_features, load_backbone
+
+    base = load_backbone("mobilenet_v2", 224, cut="block_16")
+    looks = [
+        load_dataset("cats_dogs", tier="embedded", n=480, test=400, shift=shift)
+        for shift in (None, "texture", "sketch", "blur")
+    ]
+    assert len({data.train.digest for data in looks}) == 4
+    assert "shift=blur" in looks[-1].source.note
+    features = [extract_features(base, data.test) for data in looks]
+    for data, x in zip(looks[1:], features[1:], strict=True):
+        assert data.test.labels.tolist() == looks[0].test.labels.tolist()
+        assert np.abs(x - features[0]).mean() > 0.2 * features[0].std()
+
+
+def test_a_look_that_was_not_recorded_is_not_made_up():
+    from tlhelpers import extract_features, load_backbone
+
+    base = load_backbone("mobilenet_v2", 224, cut="block_16")
+    fog = load_dataset("cats_dogs", tier="embedded", n=480, test=400, shift="contrast")
+    with pytest.raises(
+        NotRecordedError, match=r"or shift, .*prepared by contrast; .*TLH_TIER=real"
+    ):
+        extract_features(base, fog.test)
+    everything = load_dataset("cats_dogs", tier="embedded", shift="blur")
+    with pytest.raises(NotRecordedError, match=r"features are of 1,000 images.*TLH_TIER=real"):
+        extract_features(base, everything.train)
 
 
 def test_all_packs_together_are_small():

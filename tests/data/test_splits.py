@@ -311,3 +311,28 @@ class TestSampling:
         assert in_threads(lambda x: x * x, range(100)) == [x * x for x in range(100)]
         with pytest.raises(ZeroDivisionError):
             in_threads(lambda x: 1 // x, [1, 0])
+
+
+class TestShifted:
+    def test_labels_and_rows_stay_and_the_look_changes(self):
+        images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
+        split = Split.from_arrays(images, np.array([0, 1, 0, 1]), ("a", "b"))
+        fog = split.shifted("contrast")
+        assert fog.labels.tolist() == split.labels.tolist()
+        assert fog.images[0].std() < 0.5 * split.images[0].std()
+        np.testing.assert_array_equal(split.images, images)
+        np.testing.assert_array_equal(fog.take([2]).images[0], fog.images[2])
+        np.testing.assert_array_equal(fog.load([3, 1]), fog.images[[3, 1]])
+
+    def test_features_of_another_look_are_filed_apart(self):
+        images = np.zeros((2, 32, 32, 3), np.uint8)
+        split = Split.from_arrays(images, np.array([0, 1]), ("a", "b"))
+        looks = [split, split.shifted("blur"), split.shifted("sketch")]
+        assert len({one.digests()[0] for one in looks}) == 3
+        assert len({one.digest for one in looks}) == 3
+        assert split.shifted("blur").resized(16).take([0]).shift == "blur"
+
+    def test_an_unknown_shift(self):
+        split = Split.from_arrays(np.zeros((1, 32, 32, 3), np.uint8), np.array([0]), ("a",))
+        with pytest.raises(ValueError, match=r"'sketch'.*Received: 'rain'"):
+            split.shifted("rain")

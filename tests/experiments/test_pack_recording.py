@@ -1,5 +1,7 @@
 """Recording features: what is written is what networks give, and what is there is kept."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from toys import striped_data
@@ -43,6 +45,29 @@ def test_other_images_are_not_added_to_a_pack(toys, tmp_path, monkeypatch):
     monkeypatch.setattr("tlhelpers.data.datasets.load_dataset", lambda *_, **__: others)
     with pytest.raises(ValueError, match=r"same images.*--to"):
         list(record_features("stripes", tmp_path))
+
+
+def test_another_look_is_recorded_beside_the_plain_one(toys, tmp_path, monkeypatch):
+    def load(name, tier, shift=None, **size):
+        parts = {part: getattr(toys, part) for part in ("train", "validation", "test")}
+        if shift:
+            parts = {part: split.shifted(shift) for part, split in parts.items()}
+        return replace(toys, **parts)
+
+    monkeypatch.setattr("tlhelpers.data.datasets.load_dataset", load)
+    sittings = (
+        Sitting("vgg16_mini", 32),
+        Sitting("vgg16_mini", 32, shift="contrast", only="block4_pool", steps=63),
+    )
+    monkeypatch.setattr(packs, "PACKS", {"stripes": ({}, sittings)})
+    list(record_features("stripes", tmp_path))
+    pack, base = Pack(tmp_path / "stripes"), load_backbone("vgg16_mini", 32, cut="block4_pool")
+    plain, fog = pack.networks
+    assert fog.stages == ("block4_pool",)
+    for network, split in ((plain, toys.test), (fog, toys.test.shifted("contrast"))):
+        stored = pack.features(network, "block4_pool", toys.test.digests())
+        ours = extract_features(base, split)
+        assert np.abs(ours - stored).max() <= 0.01 * np.ptp(ours)
 
 
 def test_features_kept_of_other_images_are_not_recorded(toys, tmp_path, monkeypatch):

@@ -114,6 +114,16 @@ def quantise(features: np.ndarray, steps: int = 255) -> Quantised:
     return Quantised(codes, scale.astype(np.float32), lowest.astype(np.float32))
 
 
+def prepared(preprocessing: str, shift: str | None) -> str:
+    """Say how images were prepared, the look they were given before included.
+
+    Example:
+        >>> prepared("mean=(0, 0, 0)", "blur")
+        'blur; mean=(0, 0, 0)'
+    """
+    return f"{shift}; {preprocessing}" if shift else preprocessing
+
+
 @dataclass(frozen=True)
 class RecordedNetwork:
     """A network whose features a pack holds.
@@ -227,8 +237,8 @@ class Pack:
         )
         raise NotRecordedError(
             f"Recorded features of {self.name} are of {known}, each with its own preprocessing or as "
-            f"its file says. Received: another network, size or weights, {backbone} at {input_size} px "
-            f"up to {stage}. {HOW_TO_GET_PIXELS}"
+            f"its file says. Received: another network, size, weights or shift, {backbone} at "
+            f"{input_size} px up to {stage}, images prepared by {preprocessing}. {HOW_TO_GET_PIXELS}"
         )
 
     def features(

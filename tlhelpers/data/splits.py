@@ -14,6 +14,7 @@ from tlhelpers.data.images import check_fit, digest_image, read_and_digest, resi
 from tlhelpers.data.packs import DRAWN_INSTEAD, HOW_TO_GET_PIXELS, NotRecordedError
 from tlhelpers.progress import counted
 from tlhelpers.runtime import as_integer, check_seed, usable_cores
+from tlhelpers.worlds.shifts import check_shift, shift_image
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -158,6 +159,7 @@ class Split:
         pack: Name of the pack of recorded features that stands in for the pixels, or None.
         fit: How files become square, as for :func:`tlhelpers.read_image`.
         grey_range: Values of grey beyond 8 bits that become 0 and 255, or None for 0 and 65,535.
+        shift: The other look that images are given when they are read, or None.
     """
 
     def __init__(
@@ -175,6 +177,7 @@ class Split:
         file_digests: Sequence[bytes | None] | None = None,
         fixed: bool = False,
         pack: str | None = None,
+        shift: str | None = None,
     ) -> None:
         """Check and hold the parts; :meth:`from_arrays` and its like call this."""
         self.name = name
@@ -182,6 +185,7 @@ class Split:
         self.image_size = _positive("image_size", image_size)
         self.paths = None if paths is None else tuple(Path(path) for path in paths)
         self.pack = pack
+        self.shift = shift
         self._pixels = None if pixels is None else _read_only(pixels)
         held = self.paths if self.paths is not None else self._pixels
         count = len(file_digests or () if held is None else held)
@@ -360,7 +364,7 @@ class Split:
         size = self.image_size if image_size is None else _positive("image_size", image_size)
         if size == self.image_size and self._images is not None:
             return self._images[picked]
-        if self._pixels is not None and self._pixels.shape[1] == size:
+        if self._pixels is not None and self._pixels.shape[1] == size and not self.shift:
             return self._pixels[picked]
 
         result = np.empty((len(picked), size, size, 3), np.uint8)
@@ -373,9 +377,12 @@ class Split:
                     self.paths[row], size, fit=self.fit, grey_range=self.grey_range
                 )
                 self._check_file(row, digest)
-                result[place] = image
-            elif self._pixels is not None:
-                result[place] = resize_image(self._pixels[row], size)
+            else:
+                pixels = self._pixels[row]  # type: ignore[index]
+                image, digest = resize_image(pixels, size), hashlib.sha256(pixels).digest()
+            if self.shift:
+                image = shift_image(image, self.shift, int.from_bytes(digest[:8], "big"))
+            result[place] = image
 
         in_threads(fill, range(len(picked)))
         return result
@@ -434,18 +441,21 @@ class Split:
         """Return one SHA-256 per image: of its file's bytes, or of the pixels held.
 
         They are computed once; a file that has changed since is digested again, or refused where
-        its digest was given. Where files are not read in the usual way, the way is hashed too.
+        its digest was given. Where images are not read in the usual way, the way is hashed too; but
+        recorded features are filed under the images' own digests.
         """
         if self.pack is not None:
             return [one for one in self._file_digests if one is not None]
         if self._pixels is not None:
-            if self._digests is None:
-                self._digests = [hashlib.sha256(image).digest() for image in self._pixels]
-            return self._digests
-        in_threads(self._digest_file, range(len(self)), "reading images")
-        found = [one for one in self._file_digests if one is not None]
+            if self._digests is not None:
+                return self._digests
+            found = [hashlib.sha256(image).digest() for image in self._pixels]
+        else:
+            in_threads(self._digest_file, range(len(self)), "reading images")
+            found = [one for one in self._file_digests if one is not None]
         how = "" if self.fit == "crop" else self.fit
         how += "" if self.grey_range is None else f" {self.grey_range}"
+        how += f" {self.shift}" if self.shift else ""
         self._digests = (
             [hashlib.sha256(one + how.encode()).digest() for one in found] if how else found
         )
@@ -487,7 +497,8 @@ class Split:
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of all images and labels in their order, and of the image size."""
-        total = hashlib.sha256(f"{len(self)} images of {self.image_size} px".encode())
+        what = f"{len(self)} images of {self.image_size} px"
+        total = hashlib.sha256((f"{what}, {self.shift}" if self.shift else what).encode())
         for image in self.digests():
             total.update(image)
         total.update(self.labels.tobytes())
@@ -517,6 +528,7 @@ class Split:
             file_digests=[self._file_digests[row] for row in picked],
             fixed=self._fixed,
             pack=self.pack,
+            shift=self.shift,
         )
         part._stamps = [self._stamps[row] for row in picked]
         if self._images is not None and self._images is not self._pixels:
@@ -540,11 +552,26 @@ class Split:
             file_digests=self._file_digests,
             fixed=self._fixed,
             pack=self.pack,
+            shift=self.shift,
         )
         copy._stamps = list(self._stamps)
         copy._digests = self._digests
         if image_size == self.image_size:
             copy._images = self._images
+        return copy
+
+    def shifted(self, shift: str) -> "Split":
+        """Return the same images in another look, which leaves the labels as they are.
+
+        Args:
+            shift: "colour", "texture", "blur", "sketch" or "contrast", as for drawn images.
+
+        Raises:
+            ValueError: If there is no such shift.
+        """
+        check_shift(shift)
+        copy = self.resized(self.image_size)
+        copy.shift, copy._images, copy._digests = shift, None, None
         return copy
 
     def _rows(self, rows: Iterable[int] | np.ndarray | slice | None) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlhelpers.data.packs import Pack, Quantised, RecordedNetwork, quantise
+from tlhelpers.data.packs import Pack, Quantised, RecordedNetwork, prepared, quantise
 from tlhelpers.experiments.records import environment
 from tlhelpers.files import cache_folder, replacing, write_atomically
 from tlhelpers.progress import progress_bar
@@ -46,6 +46,9 @@ class Sitting:
         divided: Whether images are divided by 255 in place of the network's own preprocessing.
         n: Images for training, of which as many again over four are for validation; all if None.
         test: Test images; all if None.
+        shift: Another look that the images are given, or None.
+        only: The one stage that is recorded; every stage if None.
+        steps: Steps that its features are rounded to; by :data:`COARSER` if None.
     """
 
     backbone: str
@@ -54,6 +57,9 @@ class Sitting:
     divided: bool = False
     n: int | None = None
     test: int | None = None
+    shift: str | None = None
+    only: str | None = None
+    steps: int | None = None
 
 
 SOME: dict[str, Any] = {"n": 480, "test": 400}
@@ -68,6 +74,10 @@ PACKS: dict[str, tuple[dict[str, int], tuple[Sitting, ...]]] = {
             Sitting("vgg16", 224, divided=True, **SOME),
             Sitting("vgg16", 224, "edges", **SOME),
             Sitting("vgg16", 224, "random", **SOME),
+            *(
+                Sitting("mobilenet_v2", 224, shift=shift, only="block_16", steps=15, **SOME)
+                for shift in ("texture", "sketch", "blur")
+            ),
         ),
     ),
     "cifar10": (
@@ -110,12 +120,14 @@ def record_features(name: str, folder: str | os.PathLike[str]) -> Iterator[dict[
         wanted = {key: value for key, value in asdict(sitting).items() if key in ("n", "test")}
         some = {key: value for key, value in wanted.items() if value is not None}
         data = load_dataset(name, tier="real", **(size | some))
-        base, arrays = _look(sitting, data)
         rows = _rows_of(pool, data)
+        if sitting.shift:
+            data = load_dataset(name, tier="real", shift=sitting.shift, **(size | some))
+        base, arrays = _look(sitting, data)
         stored: dict[str, np.ndarray] = {"rows": rows}
         changes: dict[str, list[float]] = {}
         for stage, numbers in arrays.items():
-            rounded = quantise(numbers, _steps(numbers.shape[1]))
+            rounded = quantise(numbers, sitting.steps or _steps(numbers.shape[1]))
             change, error = accuracy_change(numbers, rounded, data)
             if abs(change) > TOLERANCE + 2 * error:
                 raise ValueError(
@@ -230,28 +242,29 @@ def _look(sitting: Sitting, data: "Dataset") -> tuple["Backbone | None", dict[st
         scores = pixel_scores(data)
         return None, {"pca": np.concatenate([scores(split) for split in splits])}
     base = load_sitting(sitting)
+    stages = (sitting.only,) if sitting.only else base.stages
     seen = hashlib.sha256("".join(split.digest for split in splits).encode()).hexdigest()
     computed = (
         cache_folder() / "recording" / f"{data.name}-{seen[:12]}-{base.weights_digest()[:12]}"
     )
     computed = computed.with_name(f"{computed.name}-{_file_name(sitting)}")
     if not computed.is_file():  # an hour's work is not to be lost to a check that fails after it
-        parts = [_stage_features(base, split) for split in splits]
-        whole = {s: np.concatenate([p[i] for p in parts]) for i, s in enumerate(base.stages)}
+        parts = [_stage_features(base, split, stages) for split in splits]
+        whole = {s: np.concatenate([p[i] for p in parts]) for i, s in enumerate(stages)}
         with replacing(computed) as part:
             np.savez(part, **whole)  # type: ignore[arg-type]
     with np.load(computed, allow_pickle=False) as stored:
-        return base, {stage: stored[stage] for stage in base.stages}
+        return base, {stage: stored[stage] for stage in stages}
 
 
-def _stage_features(base: "Backbone", split: "Split") -> list[np.ndarray]:
-    """Average every stage's map over its places, in one pass over the images."""
+def _stage_features(base: "Backbone", split: "Split", stages: tuple[str, ...]) -> list[np.ndarray]:
+    """Average the map of each stage over its places, in one pass over the images."""
     import keras
 
     from tlhelpers.transfer.recipes import inference_batch_size
 
     images = keras.Input((base.input_size, base.input_size, 3))
-    ends = [base.cut(stage).model.outputs[0] for stage in base.stages]
+    ends = [base.cut(stage).model.outputs[0] for stage in stages]
     pooled = [keras.layers.GlobalAveragePooling2D()(end) for end in ends]
     network = keras.Model(base.model.inputs, pooled)
     model = keras.Model(images, network(base.preprocess(images), training=False))
@@ -262,7 +275,9 @@ def _stage_features(base: "Backbone", split: "Split") -> list[np.ndarray]:
             pixels = split.load(range(start, min(start + length, len(split))), base.input_size)
             padded = np.zeros((length, *pixels.shape[1:]), pixels.dtype)
             padded[: len(pixels)] = pixels
-            outputs.append([one[: len(pixels)] for one in model.predict_on_batch(padded)])
+            maps = model.predict_on_batch(padded)
+            maps = maps if len(ends) > 1 else [maps]  # Keras gives a single output without a list
+            outputs.append([one[: len(pixels)] for one in maps])
             bar.update(len(pixels))
     return [np.concatenate([batch[place] for batch in outputs]) for place in range(len(ends))]
 
@@ -338,7 +353,7 @@ def _describe(
         backbone=sitting.backbone,
         weights=sitting.weights if base else "none",
         input_size=sitting.input_size,
-        preprocessing=str(base.preprocessing) if base else PIXELS,
+        preprocessing=prepared(str(base.preprocessing) if base else PIXELS, sitting.shift),
         stages=tuple(arrays),
         channels=tuple(numbers.shape[1] for numbers in arrays.values()),
         digests=tuple(base.cut(stage).weights_digest() if base else "" for stage in arrays),
@@ -351,4 +366,5 @@ def _file_name(sitting: Sitting) -> str:
     """Name a sitting's file."""
     parts = [sitting.backbone, str(sitting.input_size)]
     parts += [sitting.weights] if sitting.weights != "pretrained" else []
+    parts += [sitting.shift] if sitting.shift else []
     return "-".join(parts + (["divided_by_255"] if sitting.divided else [])) + ".npz"

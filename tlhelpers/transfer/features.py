@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from tlhelpers.data.packs import HOW_TO_GET_PIXELS, NotRecordedError, load_pack
+from tlhelpers.data.packs import HOW_TO_GET_PIXELS, NotRecordedError, load_pack, prepared
 from tlhelpers.models.backbones import Backbone, batch_normalisation
 from tlhelpers.progress import progress_bar
 from tlhelpers.transfer.engine import (
@@ -157,7 +157,7 @@ def extract_features(
     if dtype not in ("float32", "float16"):
         raise ValueError(f"dtype must be 'float32' or 'float16'. Received: {dtype!r}.")
     if (pack := getattr(images, "pack", None)) is not None:
-        return _recorded(pack, base, images.digests(), grid).astype(dtype)
+        return _recorded(pack, base, images, grid).astype(dtype)
     weights = base.weights_digest()
     batch = inference_batch_size(base.input_size)
     chosen = choose_engine(engine, base.input_size, precision)
@@ -231,7 +231,7 @@ def pixel_scores(pool: "Dataset") -> Callable[["Split"], np.ndarray]:
     """
     if pool.train.pack is not None:
         pack = load_pack(pool.train.pack)
-        network = pack.find("pixels", 32, "pca", "", PIXELS)
+        network = pack.find("pixels", 32, "pca", "", prepared(PIXELS, pool.train.shift))
         return lambda split: pack.features(network, "pca", split.digests())
     if len(pool.train) < COMPONENTS:
         raise ValueError(
@@ -248,7 +248,7 @@ def pixel_scores(pool: "Dataset") -> Callable[["Split"], np.ndarray]:
     return lambda split: fitted.transform(flat(split)).astype(np.float32)
 
 
-def _recorded(pack: str, base: Backbone, digests: list[bytes], grid: Grid) -> np.ndarray:
+def _recorded(pack: str, base: Backbone, images: Images, grid: Grid) -> np.ndarray:
     """Read features from a pack, where every map is averaged over all of its places."""
     if grid != 1:
         raise NotRecordedError(
@@ -260,9 +260,9 @@ def _recorded(pack: str, base: Backbone, digests: list[bytes], grid: Grid) -> np
         base.input_size,
         base.stages[-1],
         base.weights_digest(),
-        base.preprocessing_key(),
+        prepared(base.preprocessing_key(), getattr(images, "shift", None)),
     )
-    return load_pack(pack).features(found, base.stages[-1], digests)
+    return load_pack(pack).features(found, base.stages[-1], images.digests())
 
 
 def _describe(base: Backbone) -> dict[str, Any]:

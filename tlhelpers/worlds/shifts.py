@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from tlhelpers.worlds.canvas import F32, as_field
@@ -70,10 +72,38 @@ def _contrast(pixels: np.ndarray, draws: Draws) -> np.ndarray:
     return draws.uniform(0.3, 0.7)[:, None, None, None] + strength * (pixels - F32(0.5))
 
 
-SHIFTS = {
+SHIFTS: dict[str, Callable[[np.ndarray, Draws], np.ndarray]] = {
     "colour": _colour,
     "texture": _texture,
     "blur": _blur,
     "sketch": _sketch,
     "contrast": _contrast,
 }
+
+
+def check_shift(shift: str) -> None:
+    """Raise a clear error for a shift there is not."""
+    if shift not in SHIFTS:
+        known = ", ".join(repr(name) for name in SHIFTS)
+        raise ValueError(f"`shift` must be None or one of {known}. Received: {shift!r}.")
+
+
+def shift_image(image: np.ndarray, shift: str, key: int) -> np.ndarray:
+    """Give an image that was not drawn here another look.
+
+    Args:
+        image: uint8 `[h, w, 3]`, RGB.
+        shift: A name of `SHIFTS`.
+        key: Any integer from 0 to 2**64 - 1, of which what varies from image to image is drawn.
+
+    Returns:
+        uint8 `[h, w, 3]`.
+
+    Example:
+        >>> shift_image(np.full((32, 32, 3), 200, np.uint8), "sketch", 0).max()
+        np.uint8(242)
+    """
+    pixels = image.transpose(2, 0, 1)[None].astype(F32) / F32(255)
+    draws = Draws("images/shift", 0, np.array([key], np.uint64))
+    whole = np.clip(SHIFTS[shift](pixels, draws) * F32(255) + F32(0.5), 0, 255)
+    return whole[0].transpose(1, 2, 0).astype(np.uint8)

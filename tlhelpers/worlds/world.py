@@ -12,7 +12,7 @@ import numpy as np
 
 from tlhelpers.worlds.canvas import F32, Canvas
 from tlhelpers.worlds.draws import Draws, balanced_labels
-from tlhelpers.worlds.shifts import SHIFTS
+from tlhelpers.worlds.shifts import SHIFTS, check_shift
 from tlhelpers.worlds.textures import grating_texture
 
 Conditions = dict[str, np.ndarray]
@@ -74,9 +74,8 @@ def check_knobs(
             raise TypeError(f"`{name}` must be a number from 0 to 1. Received: {share!r}.")
         if not 0.0 <= share <= 1.0:
             raise ValueError(f"`{name}` must be from 0 to 1. Received: {share}.")
-    if shift is not None and shift not in SHIFTS:
-        known = ", ".join(repr(name) for name in SHIFTS)
-        raise ValueError(f"`shift` must be None or one of {known}. Received: {shift!r}.")
+    if shift is not None:
+        check_shift(shift)
 
 
 def noisy_labels(
