@@ -155,3 +155,12 @@ def test_self_training_follows_where_its_first_answers_are_right(lesson):
     model = lesson["self_training"](source, y, turned)
     assert model.score(turned, y) == 1
     assert model.predict([[0.0, 1.5]]) == 1  # what only the target's axis tells
+
+
+def test_self_training_takes_the_surer_half_of_each_class(lesson, monkeypatch):
+    fitted, head = [], lesson["head"]
+    monkeypatch.setitem(lesson, "head", lambda x, y: fitted.append(x) or head(x, y))
+    unlabelled = np.linspace(-2, 2, 20)[:, None]
+    lesson["self_training"](np.array([[-1.0], [1.0]]), np.array([0, 1]), unlabelled, rounds=1)
+    added = sorted(fitted[-1][2:, 0])
+    np.testing.assert_allclose(added, np.r_[unlabelled[:5, 0], unlabelled[-5:, 0]])
