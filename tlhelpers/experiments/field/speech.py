@@ -37,7 +37,7 @@ WITHOUT = ("as it is", "random split", "all six")
 WITH = ("pixels", "random features", "imagenet", "scratch", "frozen", "tuned")
 STAGES = ("block_6", "block_12", "out_relu")
 RATES = (1e-3, 3e-3)
-LENGTHS = {"scratch": (100, 200, 400, 800), "tuned": (50, 100, 200)}
+LENGTHS = {"scratch": (50, 100, 200), "tuned": (50, 100, 200)}
 """Tried for what is trained on the sixth speaker: Adam's rates, and steps of 32 recordings."""
 
 SOURCE_RATE, SOURCE_LENGTHS = 2e-3, (400, 1000)
