@@ -1,8 +1,10 @@
 """Which folders are splits and which are classes."""
 
 import pytest
+from PIL import Image
 
 from tlhelpers.data.audit import printable
+from tlhelpers.data.folders import load_folder
 from tlhelpers.data.layout import find_files, split_of
 
 
@@ -126,3 +128,12 @@ def test_thousands_of_classes_and_of_levels(tmp_path):
 def test_printable(name, shown):
     assert printable(name) == shown
     shown.encode()
+
+
+def test_an_empty_class_folder_is_named_with_what_to_do(tmp_path):
+    for name in ("cat", "dog", "empty one"):
+        (tmp_path / name).mkdir()
+    for name in ("cat", "dog"):
+        Image.new("RGB", (32, 32)).save(tmp_path / name / "1.png")
+    with pytest.raises(ValueError, match=r"empty: empty one\. Put images in, or remove them"):
+        load_folder(tmp_path)

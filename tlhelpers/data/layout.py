@@ -200,7 +200,8 @@ def _add_classes(folder: Path, split: str, wanted: list[str] | None, layout: Lay
         reasons = {path.name: f" ({reason})" for path, reason in layout.skipped}
         empty = [printable(name) + reasons.get(name, "") for name in empty]
         raise ValueError(
-            f"Class folders must hold images. Received in {folder}, empty: {first_few(empty)}."
+            f"Class folders must hold images. Received in {folder}, empty: {first_few(empty)}. "
+            "Put images in, or remove them."
         )
     if not split and wanted is None:
         _check_no_splits_inside(folder, layout.paths[before:])
