@@ -45,6 +45,13 @@ def test_the_reference_shows_every_public_name():
     assert shown == expected
 
 
+def test_the_bibliography_can_be_read():
+    from pybtex.database import parse_file
+
+    entries = parse_file(str(BOOK / "references.bib")).entries
+    assert len(entries) == (BOOK / "references.bib").read_text("utf-8").count("\n@") + 1
+
+
 def test_works_cited_are_in_the_bibliography_once():
     bibliography = (BOOK / "references.bib").read_text(encoding="utf-8")
     known = re.findall(r"^@\w+\{([^,]+),", bibliography, flags=re.M)
