@@ -2,9 +2,9 @@
 
 from tlhelpers.book.exercises.judging import Exercise, near, number
 
-EXERCISES: dict[str, Exercise] = {
+EXERCISES: tuple[Exercise, ...] = (
     # 60 in both, 100 + 120 - 60 in either.
-    "11-1": Exercise(
+    Exercise(
         read=number,
         right=near(0.375, 0.01),
         praise="right: it looks close, and would not count as found at 0.5.",
@@ -16,7 +16,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # 1/1 at the first object, 2/3 at the second, of three.
-    "11-2": Exercise(
+    Exercise(
         read=number,
         right=near(5 / 9, 0.01),
         praise="right. The object that was never found costs a third.",
@@ -29,7 +29,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # 100 images: the map's intersection over union less the pooled one's, in points.
-    "11-3": Exercise(
+    Exercise(
         read=number,
         right=lambda gain: 5 <= gain <= 11 or 0.05 <= gain <= 0.11,
         praise="as measured. Was your guess nearer to 0?",
@@ -37,4 +37,4 @@ EXERCISES: dict[str, Exercise] = {
         '"places kept", in points.',
         mistakes=((lambda gain: gain < 0, "The other way round: what does keeping places gain?"),),
     ),
-}
+)

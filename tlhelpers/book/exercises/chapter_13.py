@@ -2,9 +2,9 @@
 
 from tlhelpers.book.exercises.judging import Exercise, near, number
 
-EXERCISES: dict[str, Exercise] = {
+EXERCISES: tuple[Exercise, ...] = (
     # wilson_interval(27, 30)[0]
-    "13-1": Exercise(
+    Exercise(
         read=number,
         right=near(0.743788, 5e-3),
         praise="right: ten pictures of a tree say little more than one.",
@@ -17,7 +17,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # 0.05 * 0.95 / (0.05 * 0.95 + 0.95 * 0.01)
-    "13-2": Exercise(
+    Exercise(
         read=number,
         right=near(0.833333, 5e-3),
         praise="right: one in six pictures that are called unknown is one of your own.",
@@ -30,7 +30,7 @@ EXERCISES: dict[str, Exercise] = {
             (near(83.3333, 5e-3), "As a share, 0 to 1, please."),
         ),
     ),
-    "13-3": Exercise(
+    Exercise(
         read=number,
         right=near(8, 1e-6),
         praise="right: the fifth answer is wrong, but by the eighth it is one in eight.",
@@ -41,4 +41,4 @@ EXERCISES: dict[str, Exercise] = {
             (near(9, 1e-6), "Of the first nine, two are wrong."),
         ),
     ),
-}
+)

@@ -2,9 +2,9 @@
 
 from tlhelpers.book.exercises.judging import Exercise, near, number
 
-EXERCISES: dict[str, Exercise] = {
+EXERCISES: tuple[Exercise, ...] = (
     # 1 + (8000 - 256) // 64
-    "14-1": Exercise(
+    Exercise(
         read=number,
         right=lambda v: v == 122,
         praise="right: the last window ends with the last samples.",
@@ -15,7 +15,7 @@ EXERCISES: dict[str, Exercise] = {
             (lambda v: v == 31, "The step is 64, so windows overlap."),
         ),
     ),
-    "14-2": Exercise(
+    Exercise(
         read=number,
         right=lambda v: 18 <= v <= 60 or 0.18 <= v <= 0.6,
         praise="as measured: with any other of a speaker's recordings at hand, a neighbour is near.",
@@ -29,7 +29,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # sqrt(2 / 4): half the difference of two independent steps.
-    "14-3": Exercise(
+    Exercise(
         read=number,
         right=near(0.5**0.5, 0.01),
         praise="right: below 1, which no forecast can reach.",
@@ -40,4 +40,4 @@ EXERCISES: dict[str, Exercise] = {
             (near(1.0, 0.01), "That is the error of guessing the day before."),
         ),
     ),
-}
+)
