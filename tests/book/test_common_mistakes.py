@@ -96,3 +96,93 @@ def test_e62_the_perceptron_is_not_lenet5():
 
     assert mlp().count_params() == 101_770
     assert lenet5().count_params() == 61_706
+
+
+def test_e21_a_head_on_concatenated_branches_grows_with_them():
+    import keras
+
+    branches = [keras.Input((84,)) for _ in range(2)]
+    together = keras.layers.Concatenate()(branches)
+    averaged = keras.layers.Average()(branches)
+    heads = [
+        keras.Model(branches, keras.layers.Dense(5)(features)) for features in (together, averaged)
+    ]
+    assert [head.count_params() for head in heads] == [845, 425]
+
+
+def test_e66_a_source_without_an_input_shape_has_no_weights_and_shares_none():
+    import keras
+
+    source, target = (keras.Sequential([keras.layers.Dense(n)]) for n in (64, 1))
+    assert not source.weights
+    with pytest.raises(AttributeError):
+        _ = source.output
+    for model in (source, target):
+        model.build((None, 784))
+    assert not {id(w) for w in source.weights} & {id(w) for w in target.weights}
+
+
+def test_e67_a_new_adam_in_each_step_follows_signs_alone():
+    import keras
+
+    assert not hasattr(keras.Model, "parameters")
+    weight = keras.Variable(0.0)
+    for gradient in (2.0, 0.01, -0.5):
+        adam = keras.optimizers.Adam(0.001)
+        adam.apply([keras.ops.convert_to_tensor(gradient)], [weight])
+    assert float(weight) == pytest.approx(-0.001, rel=1e-3)
+
+
+def test_e68_a_symbolic_output_has_no_value():
+    import keras
+
+    image = keras.Input((4,))
+    model = keras.Model(image, keras.layers.Dense(1)(image))
+    with pytest.raises((TypeError, ValueError)):
+        float(model.output)
+
+
+def test_e69_the_generator_takes_an_array_for_a_switch_and_vgg16_refuses_28_pixels():
+    import keras
+    from tensorflow.keras.preprocessing.image import ImageDataGenerator
+
+    images = np.zeros((4, 28, 28, 1), "float32")
+    generator = ImageDataGenerator(featurewise_center=images)
+    with pytest.raises(ValueError, match="ambiguous"):
+        next(generator.flow(images, batch_size=4))
+    with pytest.raises(ValueError, match="32"):
+        keras.applications.VGG16(include_top=False, weights=None, input_shape=(28, 28, 3))
+
+
+def test_e70_one_row_for_all_and_probabilities_as_integers():
+    assert np.zeros((100, 28, 28)).reshape(1, -1).shape == (1, 78_400)
+    p = np.array([0.998, 0.001, 0.001])
+    integers = (p / 2 + 0.5).astype("int")
+    assert not integers.any()
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(integers / integers.sum()).all()
+
+
+def test_e72_one_hot_twice_has_a_third_axis_and_a_float_no_gradient():
+    import keras
+    import tensorflow as tf
+
+    labels, p = np.array([0, 3]), np.full((2, 10), 0.1, "float32")
+    once = keras.utils.to_categorical(labels, 10)
+    assert keras.utils.to_categorical(once, 2).shape == (2, 10, 2)
+    losses = (
+        keras.losses.CategoricalCrossentropy()(once, p),
+        keras.losses.SparseCategoricalCrossentropy()(labels, p),
+    )
+    assert float(losses[0]) == pytest.approx(float(losses[1]))
+    weight = tf.Variable(1.0)
+    with tf.GradientTape() as tape:
+        loss = float(weight * weight)
+    with pytest.raises(AttributeError):
+        tape.gradient(loss, [weight])
+
+
+def test_e73_a_summary_returns_nothing(capsys):
+    import keras
+
+    assert keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]).summary() is None

@@ -2,12 +2,18 @@
 
 import numpy as np
 
+from tlhelpers.book.exercises.chapter_07 import deepest
+
 CASES = {
     "07-1": (
         [50_692 / 61_706, np.float32(0.8215), "82%", "82.2 %", 0.82],
         {0.6: "stages", 50_692: "share", 50_692 / 60_856: "head", 60_856 / 61_706: "fourth"},
     ),
     "07-2": (
+        [(10, -12.5), np.array([0, -4.2]), [np.float32(5), 7]],
+        {(10, 0.12): "points", (5, 84): "accuracy"},
+    ),
+    "07-3": (
         [-0.04878, np.float32(-0.0488), "-0.0488", np.array([-0.04878])],
         {
             0: "velocity",
@@ -18,16 +24,8 @@ CASES = {
             -0.01458: "third",
         },
     ),
-    "07-3": (
-        [0.002, -0.002, np.float32(0.001999), "0.002"],
-        {2.1e-5: "gradient descent", 0.001: "two"},
-    ),
     "07-4": (
-        [(845, 425), np.array([845, 425]), [845.0, 425.0]],
-        {(840, 420): "bias", (425, 845): "other way", (850, 425): "not two"},
-    ),
-    "07-5": (
-        [{0: 0.91, 2: np.float32(0.93), 4: 0.6}, {"0": 0.9, "2": 0.92, "4": 0.5}],
-        {},
+        [deepest(), float(deepest()), str(deepest())],
+        {deepest() + 1: "holds 0", deepest() - 1: "further"},
     ),
 }

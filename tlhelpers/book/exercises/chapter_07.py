@@ -1,11 +1,31 @@
-"""Chapter 7: parameters by stage, momentum under a mask, Adam made anew, branches, frozen stages."""
+"""Chapter 7: parameters by stage, a prediction measured, momentum under a mask, the record's map."""
 
-from tlhelpers.book.exercises.judging import Exercise, near, number, numbers, scores_by_stage
+import numpy as np
+
+from tlhelpers.book.exercises.judging import Exercise, near, number, numbers
 
 
-def _are(first: float, second: float, values: list[float]) -> bool:
-    """Tell whether two counts are these."""
-    return abs(values[0] - first) < 0.5 and abs(values[1] - second) < 0.5
+def deepest() -> int:
+    """Return how many stages, at most, are copied and frozen with an interval above 0.
+
+    It is the record's map with 20 labels per class.
+
+    Example:
+        >>> deepest() in range(5)
+        True
+    """
+    from tlhelpers.evaluation.scores import difference_over_draws
+    from tlhelpers.experiments.field import load, stages
+
+    right: dict[int, list[np.ndarray]] = {}
+    rows = [row for row in load("stages")["results"] if row["labels"] == 20]
+    for row in sorted(rows, key=lambda row: row["seed"]):
+        config = row["config"]
+        if config["copied"] == config["frozen"] and not config["shuffled"]:
+            right.setdefault(config["copied"], []).append(stages.right(row))
+    scratch = np.array(right[0])
+    above = [k for k, one in right.items() if difference_over_draws(scratch, np.array(one)).low > 0]
+    return max(above, default=0)
 
 
 EXERCISES: dict[str, Exercise] = {
@@ -22,8 +42,21 @@ EXERCISES: dict[str, Exercise] = {
             (near(60_856 / 61_706, 2e-3), "The fourth stage is not copied."),
         ),
     ),
-    # -0.02 * (0.9 + 0.81 + 0.729)
     "07-2": Exercise(
+        read=numbers(2),
+        right=lambda v: v[1] == 0 or 0.25 <= abs(v[1]) <= 60,
+        praise="measured. How far off was the guess, and in which direction?",
+        hint="The guess first, then the difference of the two means in points: copied minus random.",
+        mistakes=(
+            (
+                lambda v: 0 < abs(v[1]) < 1,
+                "In points: multiply the difference of shares by a hundred.",
+            ),
+            (lambda v: abs(v[1]) > 60, "That is an accuracy; the difference of two was asked for."),
+        ),
+    ),
+    # -0.02 * (0.9 + 0.81 + 0.729)
+    "07-3": Exercise(
         read=number,
         right=near(-0.04878, 0.01),
         praise="right: the gradient is masked, the velocity isn't.",
@@ -40,43 +73,14 @@ EXERCISES: dict[str, Exercise] = {
             (near(-0.01458, 0.01), "That is the third step alone."),
         ),
     ),
-    "07-3": Exercise(
-        read=number,
-        right=lambda v: abs(abs(v) - 0.002) <= 2e-5,
-        praise="right: only the sign of a gradient is left.",
-        hint="In Adam's first step both running means come from one gradient. What is their ratio?",
-        mistakes=(
-            (
-                lambda v: abs(abs(v) - 2.1e-5) <= 1e-6,
-                "That is gradient descent. Adam divides by the gradient's own size.",
-            ),
-            (lambda v: abs(abs(v) - 0.001) <= 1e-5, "That is one step; there are two."),
-        ),
-    ),
-    # (168 + 1) * 5, (84 + 1) * 5
     "07-4": Exercise(
-        read=numbers(2),
-        right=lambda v: _are(845, 425, v),
-        praise="right: averaging keeps the number of features, concatenation adds them up.",
-        hint="A dense head has one weight for each feature and class, and one bias for each class.",
+        read=number,
+        right=lambda v: v == deepest(),
+        praise="right: past the convolutions, what is frozen is of the source's digits.",
+        hint="Look at the lower end of each interval on the diagonal of the map.",
         mistakes=(
-            (lambda v: _are(840, 420, v), "These are the weights; each class has a bias as well."),
-            (lambda v: _are(425, 845, v), "The other way round: which of the two is longer?"),
-            (lambda v: _are(850, 425, v), "One head has one bias for each class, not two."),
-        ),
-    ),
-    "07-5": Exercise(
-        read=scores_by_stage,
-        right=lambda s: len(s) >= 3 and len(set(s.values())) > 1,
-        praise="these look measured. How do they compare with four stages copied?",
-        hint="Call run with 10 labels, seed 0, five stages copied, and each number of frozen stages; "
-        "then score the weights it returns on the held-back digits.",
-        mistakes=(
-            (lambda s: len(s) < 3, "One entry for each of the three numbers, please."),
-            (
-                lambda s: len(set(s.values())) == 1,
-                "All are the same: is each run with its own mask?",
-            ),
+            (lambda v: v > deepest(), "This interval holds 0, or lies below it."),
+            (lambda v: 0 <= v < deepest(), "One that goes further has an interval above 0, too."),
         ),
     ),
 }

@@ -63,7 +63,7 @@ EXPERIMENTS = {
     "scenes": Experiment(scenes.plan, scenes.load, scenes.run),
     "sentences": Experiment(sentences.plan, sentences.load, sentences.run, more=sentences.more),
     "speech": Experiment(speech.plan, speech.load, speech.run, more=speech.more),
-    "stages": Experiment(stages.plan, stages.load, stages.run),
+    "stages": Experiment(stages.plan, stages.load, stages.run, more=stages.more),
     "cifar10_alike": Experiment(cifar10_alike.plan, cifar10_alike.load, cifar10_alike.run),
 }
 
