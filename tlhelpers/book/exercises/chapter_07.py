@@ -28,9 +28,9 @@ def deepest() -> int:
     return max(above, default=0)
 
 
-EXERCISES: dict[str, Exercise] = {
+EXERCISES: tuple[Exercise, ...] = (
     # (156 + 2416 + 48120) / 61706
-    "07-1": Exercise(
+    Exercise(
         read=number,
         right=lambda v: abs(v - 50_692 / 61_706) <= 0.006 or abs(v - 82.15) <= 0.6,
         praise="right: three stages of five, and more than four fifths of the parameters.",
@@ -42,7 +42,7 @@ EXERCISES: dict[str, Exercise] = {
             (near(60_856 / 61_706, 2e-3), "The fourth stage is not copied."),
         ),
     ),
-    "07-2": Exercise(
+    Exercise(
         read=numbers(2),
         right=lambda v: v[1] == 0 or 0.25 <= abs(v[1]) <= 60,
         praise="measured. How far off was the guess, and in which direction?",
@@ -56,7 +56,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # -0.02 * (0.9 + 0.81 + 0.729)
-    "07-3": Exercise(
+    Exercise(
         read=number,
         right=near(-0.04878, 0.01),
         praise="right: the gradient is masked, the velocity isn't.",
@@ -73,7 +73,7 @@ EXERCISES: dict[str, Exercise] = {
             (near(-0.01458, 0.01), "That is the third step alone."),
         ),
     ),
-    "07-4": Exercise(
+    Exercise(
         read=number,
         right=lambda v: v == deepest(),
         praise="right: past the convolutions, what is frozen is of the source's digits.",
@@ -83,4 +83,4 @@ EXERCISES: dict[str, Exercise] = {
             (lambda v: 0 <= v < deepest(), "One that goes further has an interval above 0, too."),
         ),
     ),
-}
+)

@@ -2,9 +2,9 @@
 
 from tlhelpers.book.exercises.judging import Exercise, near, number
 
-EXERCISES: dict[str, Exercise] = {
+EXERCISES: tuple[Exercise, ...] = (
     # 4 * (14714688 + 512 * 2 + 2) / 1e6
-    "15-1": Exercise(
+    Exercise(
         read=number,
         right=near(58.862856, 1e-4),
         praise="right: the head is four kilobytes of it. Transfer made nothing smaller.",
@@ -17,7 +17,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # 8 / 32
-    "15-2": Exercise(
+    Exercise(
         read=number,
         right=near(0.25, 1e-9),
         praise="right; scales for each channel and the graph itself take a little more.",
@@ -29,7 +29,7 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     # sigmoid(log(0.98 / 0.02) / 4)
-    "15-3": Exercise(
+    Exercise(
         read=number,
         right=near(0.7257, 0.002),
         praise="right: nearer to even, so that the student sees how far from certain the teacher is.",
@@ -41,4 +41,4 @@ EXERCISES: dict[str, Exercise] = {
             (near(1, 1e-4), "The margin is divided, not multiplied."),
         ),
     ),
-}
+)
