@@ -309,23 +309,19 @@ def _here(plan: Plan, to: Path, missing: list[int], _: int) -> Iterator[int]:
 
 
 def _on_ray(plan: Plan, to: Path, missing: list[int], workers: int) -> Iterator[int]:
-    """Extract shards by a pool of Ray's actors; Ray starts an actor anew that was killed."""
+    """Extract shards by a pool of Ray's actors; an actor that was killed is started anew."""
     if not missing:
         return
     import ray
+    from ray.util import ActorPool
 
-    shards = ray.data.from_items([{"shard": number} for number in missing]).repartition(
-        len(missing)
+    if not ray.is_initialized():
+        ray.init(num_cpus=None if "RAY_ADDRESS" in os.environ else workers, log_to_driver=False)
+    actor = ray.remote(_Worker).options(num_cpus=1, max_restarts=-1, max_task_retries=-1)
+    pool = ActorPool(
+        [actor.remote(asdict(plan), str(to)) for _ in range(min(workers, len(missing)))]
     )
-    done = shards.map_batches(
-        _Worker,
-        fn_constructor_args=(asdict(plan), str(to)),
-        batch_size=1,
-        concurrency=min(workers, len(missing)),
-        num_cpus=1,
-    )
-    for row in done.iter_rows():
-        yield int(row["shard"])
+    yield from pool.map_unordered(lambda worker, number: worker.extract.remote(number), missing)
 
 
 class _Worker:
@@ -338,12 +334,11 @@ class _Worker:
         self.plan, self.to = Plan(**plan), Path(to)
         self.forward, self.width = _forward_of(self.plan)
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Extract the shards that are still missing of those named."""
-        for number in batch["shard"]:
-            if not _shard_path(self.to, int(number)).is_file():
-                _extract(self.plan, self.to, int(number), self.forward, self.width)
-        return batch
+    def extract(self, number: int) -> int:
+        """Extract a shard, unless it was finished before this worker was killed."""
+        if not _shard_path(self.to, number).is_file():
+            _extract(self.plan, self.to, number, self.forward, self.width)
+        return number
 
 
 def _extract(plan: Plan, to: Path, number: int, forward: Forward, width: int) -> None:
