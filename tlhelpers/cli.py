@@ -333,8 +333,9 @@ def _parser() -> argparse.ArgumentParser:
         "--methods",
         nargs="+",
         metavar="NAME",
-        help="of scratch, frozen, tuned, matched (tuned for as long as scratch) and longer (scratch "
-        "for twice as long); default: the first three",
+        help="of scratch, frozen, tuned, matched (tuned for as long as scratch), longer (scratch "
+        "for twice as long), vgg16 and mobilenet_v2 (frozen features of those); default: the first "
+        "three",
     )
     _add_counts(learn)
     learn.set_defaults(

@@ -175,6 +175,17 @@ def test_the_baseline_can_be_given_twice_its_epochs(laboratory, tmp_path):
     assert len(study.table(tmp_path, methods=both)) == 2
 
 
+def test_other_sources_get_a_head_on_larger_pictures_and_no_baseline(laboratory, tmp_path):
+    other = tuple(study.SOURCES)
+    rows = list(study.run_study(tmp_path, targets=["signs"], labels=(4,), seeds=1, methods=other))
+    assert [row["method"] for row in rows] == list(other)
+    assert all("source_weights" in row for row in rows)
+    assert [call[0] for call in laboratory.calls] == ["frozen", "frozen"]
+    assert "baseline" not in read(tmp_path, "signs")
+    assert study.table(tmp_path).empty
+    assert len(study.table(tmp_path, methods=other)) == 2
+
+
 def test_the_sweep_compares_at_each_relatedness_with_one_recipe(laboratory, tmp_path):
     rows = list(study.run_sweep(tmp_path, labels=(4,), seeds=1))
     assert [row["relatedness"] for row in rows[::3]] == [0.75, 0.5, 0.25, 0.0]

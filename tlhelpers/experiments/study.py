@@ -41,6 +41,8 @@ MATCHED = "matched"
 """Fine-tuned for as many epochs, on as many views, as the baseline: run where it is asked for."""
 LONGER = "longer"
 """From scratch for twice the baseline's epochs, to see whether those were too few."""
+SOURCES = {"vgg16": 64, "mobilenet_v2": 96}
+"""Frozen features of other sources, ImageNet's, and the pixels to which pictures are enlarged."""
 
 TUNING_LABELS = 100
 TUNING_SEED = 1_000
@@ -147,8 +149,9 @@ def run_study(
             and 500.
         seeds: Number of seeds; each draws its own images, weights and order. Defaults to 5.
         methods: Of ``"scratch"``, ``"frozen"``, ``"tuned"``, ``"matched"``, which fine-tunes for
-            as long as the baseline, and ``"longer"``, which trains from scratch for twice as
-            long. Defaults to the first three.
+            as long as the baseline, ``"longer"``, which trains from scratch for twice as long, and
+            ``"vgg16"`` and ``"mobilenet_v2"``, which fit a head on features of those networks.
+            Defaults to the first three.
 
     Returns:
         Each new result, run when it is asked for.
@@ -225,8 +228,9 @@ def table(
     Args:
         folder: Folder of the JSON files. Defaults to the book's ``_data/study``.
         methods: Methods to read. Defaults to the three that are compared everywhere; add
-            ``"matched"`` for fine-tuning as long as the baseline, or ``"longer"`` for a baseline
-            of twice the epochs, where they were recorded.
+            ``"matched"`` for fine-tuning as long as the baseline, ``"longer"`` for a baseline
+            of twice the epochs, or ``"vgg16"`` and ``"mobilenet_v2"`` for frozen features of
+            ImageNet's networks, where they were recorded.
 
     Returns:
         One row a result: ``target``, ``relatedness`` (of the target to the source: 1 for drawn
@@ -265,7 +269,7 @@ def _check(
     methods: Sequence[str], labels: Sequence[int], seeds: int, targets: Sequence[Target]
 ) -> None:
     """Raise an error where nothing, or something unknown, is to be run."""
-    known = (*METHODS, MATCHED, LONGER)
+    known = (*METHODS, MATCHED, LONGER, *SOURCES)
     unknown = sorted(set(methods) - set(known))
     if unknown:
         raise ValueError(f"A method is one of {', '.join(known)}. Received: {', '.join(unknown)}.")
@@ -312,11 +316,18 @@ def _run_missing(
         """Fit a head, once for all methods that start from it."""
         return feature_transfer(base, few(n), seed=seed)
 
+    @functools.cache
+    def source(name: str) -> "Backbone":
+        """Load another source's network."""
+        return load_backbone(name, SOURCES[name])
+
     def run(settings: Settings, _: "Dataset") -> "Run":
         """Run one method."""
         method, n = settings["method"], settings["labels"]
         if method == "frozen":
             return frozen(n)
+        if size := SOURCES.get(method):
+            return feature_transfer(source(method), few(n).resized(size), seed=seed)
         recipe = None
         if method != "tuned":
             recipe = _baseline_recipe(path, target, base, few(n))
@@ -331,7 +342,10 @@ def _run_missing(
 
     def weights(run: "Run") -> dict[str, Any]:
         """Say which weights a transfer started from."""
-        return {} if run.name == "scratch" else {"source_weights": base.weights_digest()}
+        if run.name == "scratch":
+            return {}
+        other = run.base and run.base.name in SOURCES
+        return {"source_weights": (run.base if other else base).weights_digest()}
 
     rows = record_missing(
         path, plan, lambda _: data, run, more=weights, is_same_data=target.tier == "real"
