@@ -428,6 +428,7 @@ class TestOutput:
     @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
     def test_letters_that_the_terminal_lacks(self, encoding):
         env = {**os.environ, "PYTHONIOENCODING": encoding}
-        done = subprocess.run(self.COMMAND, env=env, capture_output=True)
+        code = "from tlhelpers.runtime import say; say('MNIST 0\\u20134, \\u732b')"
+        done = subprocess.run((sys.executable, "-c", code), env=env, capture_output=True)
         assert (done.returncode, done.stderr) == (0, b"")
         assert "MNIST 0" in done.stdout.decode(encoding)

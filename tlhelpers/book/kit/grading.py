@@ -297,7 +297,7 @@ def grade_folder(
         book: The book's folder.
         limits: What one notebook may use. Defaults to two minutes for an exercise.
         jobs: Notebooks at a time. Defaults to one for each two processors.
-        keep_out: Further folders that no notebook's code may see.
+        keep_out: Further folders that no notebook's code may see. Defaults to none.
 
     Returns:
         A row for each file, sorted by name.
