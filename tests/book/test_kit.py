@@ -20,7 +20,7 @@ from tlhelpers.book.kit.chapter import needed, plain, read_chapter
 from tlhelpers.book.kit.classroom import offline_section
 from tlhelpers.book.kit.handouts import instructor, student
 from tlhelpers.book.kit.points import points_of, read_points
-from tlhelpers.book.kit.releases import hidden_test, nbgrader_release, otter_release
+from tlhelpers.book.kit.releases import hidden_test
 from tlhelpers.book.notebooks import find_chapters
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -177,13 +177,26 @@ def need_autograders():
 # The autograders themselves: a solved copy, an empty one, a usual mistake in each exercise
 
 
+RELEASE = """
+import sys
+from pathlib import Path
+from tlhelpers.book.kit.chapter import read_chapter
+from tlhelpers.book.kit.points import read_points
+from tlhelpers.book.kit.releases import nbgrader_release, otter_release
+book, folder = map(Path, sys.argv[1:])
+chapters, table = [read_chapter(book / "02_small.ipynb")], read_points(book)
+nbgrader_release(chapters, table, folder / "nbgrader")
+otter_release(chapters, table, folder / "otter")
+"""
+
+
 @pytest.fixture(scope="module")
 def released(small, tmp_path_factory):
     need_autograders()
-    _, chapter, table = small
     folder = tmp_path_factory.mktemp("released")
-    nbgrader_release([chapter], table, folder / "nbgrader")
-    otter_release([chapter], table, folder / "otter")
+    command = [sys.executable, "-c", RELEASE, small[0], folder]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     return folder
 
 
