@@ -344,8 +344,8 @@ def _run_missing(
         """Say which weights a transfer started from."""
         if run.name == "scratch":
             return {}
-        other = run.base and run.base.name in SOURCES
-        return {"source_weights": (run.base if other else base).weights_digest()}
+        source_of = run.base if run.base and run.base.name in SOURCES else base
+        return {"source_weights": source_of.weights_digest()}
 
     rows = record_missing(
         path, plan, lambda _: data, run, more=weights, is_same_data=target.tier == "real"
