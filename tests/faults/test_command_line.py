@@ -426,9 +426,10 @@ class TestOutput:
         assert (done.returncode, done.stderr) == (0, "")
 
     @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
-    def test_letters_that_the_terminal_lacks(self, encoding):
-        env = {**os.environ, "PYTHONIOENCODING": encoding}
-        code = "from tlhelpers.runtime import say; say('MNIST 0\\u20134, \\u732b')"
-        done = subprocess.run((sys.executable, "-c", code), env=env, capture_output=True)
+    def test_letters_that_the_terminal_lacks(self, encoding, tmp_path):
+        cache = tmp_path / "\u732b"  # which "cache" names
+        env = {**os.environ, "PYTHONIOENCODING": encoding, "TLH_CACHE": str(cache)}
+        command = (sys.executable, "-m", "tlhelpers.cli", "cache")
+        done = subprocess.run(command, env=env, capture_output=True)
         assert (done.returncode, done.stderr) == (0, b"")
-        assert "MNIST 0" in done.stdout.decode(encoding)
+        assert b"\\u732b" in done.stdout

@@ -16,6 +16,7 @@ from tlhelpers.data.images import read_and_digest
 from tlhelpers.data.layout import Layout, files_below
 from tlhelpers.data.splits import in_threads
 from tlhelpers.files import locked, replacing, write_atomically
+from tlhelpers.models.backbones import batch_normalisation, load_backbone
 from tlhelpers.progress import progress_bar
 from tlhelpers.transfer.engine import (
     Engine,
@@ -30,8 +31,6 @@ from tlhelpers.transfer.recipes import inference_batch_size
 
 if TYPE_CHECKING:
     import pyarrow
-
-    from tlhelpers.models.backbones import Backbone
 
 PLAN, LISTING, MANIFEST = "plan.json", "files.parquet", "manifest.json"
 SHARD = 4_096
@@ -54,7 +53,6 @@ class Plan:
         shard: Images in a shard.
         images: Images in all.
         listing: SHA-256 of the list of files.
-        fit: How a picture becomes square.
     """
 
     photos: str
@@ -68,7 +66,6 @@ class Plan:
     shard: int
     images: int
     listing: str
-    fit: str = "crop"
 
     @property
     def shards(self) -> int:
@@ -142,7 +139,7 @@ def extract_shards(
     if cluster:
         _need("ray")
     photos, to = Path(photos).expanduser().resolve(), Path(to).expanduser().resolve()
-    base = _load(backbone, image_size, cut)
+    base = load_backbone(backbone, image_size, cut=cut)
     chosen = choose_engine(engine, image_size, precision)
     if not photos.is_dir():
         raise FileNotFoundError(f"There must be a folder of images. Received: {photos}.")
@@ -231,13 +228,6 @@ def _need(module: str) -> None:
         )
 
 
-def _load(backbone: str, image_size: int, cut: str | None) -> "Backbone":
-    """Load the network, without what is not kept."""
-    from tlhelpers.models.backbones import load_backbone
-
-    return load_backbone(backbone, image_size, cut=cut)
-
-
 def _plan(photos: Path, to: Path, about: dict[str, Any]) -> Plan:
     """Return the plan that a folder holds, or list the images and begin one."""
     import pyarrow as pa
@@ -285,9 +275,7 @@ def _shard_path(to: Path, number: int, what: str = "features") -> Path:
 
 def _forward_of(plan: Plan) -> tuple[Forward, int]:
     """Build the network's forward pass, and say how many numbers an image gives."""
-    from tlhelpers.models.backbones import batch_normalisation
-
-    base = _load(plan.backbone, plan.image_size, plan.cut)
+    base = load_backbone(plan.backbone, plan.image_size, cut=plan.cut)
     if base.weights_digest() != plan.weights:
         raise ValueError(
             f"Every worker must have the same weights of {plan.backbone}. Received: others on this one."
@@ -351,7 +339,7 @@ def _extract(plan: Plan, to: Path, number: int, forward: Forward, width: int) ->
     names = [os.fsdecode(name) for name in listed]
     length = inference_batch_size(plan.image_size)
     parts = [names[at : at + length] for at in range(0, len(names), length)]
-    read = _reader(Path(plan.photos), plan.image_size, plan.fit)
+    read = _reader(Path(plan.photos), plan.image_size)
     kept: list[tuple[str, bytes]] = []
     rows, unreadable = [np.empty((0, width), np.float32)], []
     with ThreadPoolExecutor(max_workers=1) as ahead:
@@ -396,13 +384,13 @@ def _texts(values: Any) -> "pyarrow.Array":
     return pa.array([re.sub(r"[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", v) for v in values])
 
 
-def _reader(photos: Path, size: int, fit: str) -> Callable[[str], tuple[np.ndarray, bytes] | str]:
+def _reader(photos: Path, size: int) -> Callable[[str], tuple[np.ndarray, bytes] | str]:
     """Return what reads a file once, or says why it can't be read."""
 
     def read(name: str) -> tuple[np.ndarray, bytes] | str:
         """Read one file."""
         try:
-            return read_and_digest(photos / name, size, fit=fit)
+            return read_and_digest(photos / name, size)
         except (OSError, ValueError) as error:
             return str(error.__cause__ or error)
 
