@@ -48,6 +48,11 @@ def test_the_score_is_cross_validated_and_says_so(card):
     assert score["accuracy"]["low"] < score["accuracy"]["value"] < score["accuracy"]["high"]
     assert len(score["repeats"]) == 3
     assert score["accuracy"]["value"] == pytest.approx(np.mean(score["repeats"]))
+    sizes = np.array([row["n"] for row in score["by_class"]])
+    difference = abs(score["balanced"] - score["accuracy"]["value"])
+    assert (
+        difference <= abs(sizes / sizes.sum() - 1 / len(sizes)).sum() + 1e-9
+    )  # 0 where classes are even
     assert "may be somewhat too narrow" in score["covers"]
     assert card["fine_tuning"] == {
         "tried": False,

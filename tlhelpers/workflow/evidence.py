@@ -80,7 +80,8 @@ def score_images(learned: Learned, frozen: Learned, pictures: Pictures) -> dict[
         "held_out": pictures.held_out,
         "covers": _covers(pictures),
         "accuracy": share(learned.right, pictures.groups[pictures.judged]),
-        "balanced": balanced_accuracy(predicted, labels),
+        # As the accuracy: the mean over the repeats, not that of their averaged predictions.
+        "balanced": float(np.mean([learned.right[labels == c].mean() for c in np.unique(labels)])),
         "repeats": learned.notes.get("repeats", []),
         "pool": frozen.notes.get("pool"),
         "everywhere": learned.notes.get("everywhere") if learned is frozen else None,

@@ -161,7 +161,7 @@ def _answer(card: Card) -> str:
         )
     if score["repeats"]:
         text += (
-            " Other divisions into folds gave "
+            f" The score is the mean of {len(score['repeats'])} divisions into folds, which gave "
             f"{', '.join(f'{value:.1%}' for value in score['repeats'])}."
         )
     if score["pool"]:
@@ -179,6 +179,11 @@ def _answer(card: Card) -> str:
             f"{naive['torn_copies']:.1%} against {naive['whole_copies']:.1%}."
         )
     return f"{figure}{text}</p><p>{_tuning(card['fine_tuning'])}</p>"
+
+
+def _probability(value: float) -> str:
+    """Write a probability; one near 1 with the digits that tell it from 1."""
+    return f"{value:.2f}" if value < 0.995 else f"{value:.4f}"
 
 
 def _tuning(tuning: Card) -> str:
@@ -203,6 +208,11 @@ def _classes(card: Card) -> str:
     ]
     head = ("class", "images", "precision: right when it says so", "recall: of those there are")
     table = _table(head, rows, numbers={1})
+    if card["score"]["repeats"]:
+        table += (
+            "<p class='soft'>Here the probabilities of all divisions into folds are averaged for each "
+            "image, which tends to be right more often than the single predictions of the score.</p>"
+        )
     names, counts = card["classes"], card["score"]["confusion"]
     if len(names) > 30:
         pairs = sorted(
@@ -288,8 +298,13 @@ def _unsure(card: Card) -> str:
         diagonal=True,
     )
     worst = min(right for _, right in found["coverage"])
+    span = next(
+        span for span in (0.04, 0.08, 0.2, 0.4, 1.0) if span >= 1 - worst
+    )  # for round ticks
     marks = (
-        [(found["answered"], f"threshold {found['threshold']:.2f}")] if found["threshold"] else []
+        [(found["answered"], f"threshold {_probability(found['threshold'])}")]
+        if found["threshold"]
+        else []
     )
     least = min(0.2, *(answered for answered, _ in found["coverage"]))
     coverage = chart(
@@ -297,7 +312,7 @@ def _unsure(card: Card) -> str:
         title="Accuracy of the answers that are given, against the share of images answered",
         across="share of images answered, the surest first",
         up="right among these",
-        limits=(least, 1.0, max(0.0, worst - 0.02), 1.0),
+        limits=(least, 1.0, 1 - span, 1.0),
         marks=marks,
     )
     wanted, error = found["wanted_error"], found["error_of_answered"]
@@ -306,14 +321,14 @@ def _unsure(card: Card) -> str:
     elif found["answered"] < 0.5:
         says = (
             f"<span class='warn'>{wanted:.1%} of wrong answers can hardly be had: it would say "
-            f"“unsure” below {found['threshold']:.2f}, and answer only {found['answered']:.1%} of "
+            f"“unsure” below {_probability(found['threshold'])}, and answer only {found['answered']:.1%} of "
             "the judged images.</span> Correct the labels first, or allow more with "
             "<code>--error</code>."
         )
     else:
         says = (
             f"For {wanted:.1%} of wrong answers it says “unsure” below a probability of "
-            f"<b>{found['threshold']:.2f}</b>. It then answers {found['answered']:.1%} of the judged "
+            f"<b>{_probability(found['threshold'])}</b>. It then answers {found['answered']:.1%} of the judged "
             f"images, and {_share(error)} of these answers are wrong."
         )
     how = (
