@@ -56,6 +56,12 @@ def test_usual_mistakes_get_their_own_hint(exercise):
 
 
 @pytest.mark.parametrize("exercise", CASES)
+def test_a_number_too_large_for_a_float_is_no_answer(exercise):
+    for answer in (10**400, [10**400] * 2, {"a": 10**400}):
+        assert not check(exercise, answer)
+
+
+@pytest.mark.parametrize("exercise", CASES)
 @pytest.mark.parametrize("answer", NONSENSE, ids=lambda answer: repr(answer).split(" at ")[0])
 def test_nonsense_is_wrong_but_raises_nothing(exercise, answer):
     outcome = check(exercise, answer)

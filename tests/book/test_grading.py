@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -143,7 +144,7 @@ def test_what_is_odd_has_its_reason(nasty, name, points, reason):
     assert nasty[name].reason.startswith(reason)
 
 
-PRYING = """import os, pathlib, socket
+PRYING = """import multiprocessing, os, pathlib, socket, sqlite3
 seen = []
 for act in (
     lambda: pathlib.Path({other!r}).read_text(),
@@ -152,11 +153,17 @@ for act in (
     lambda: pathlib.Path({beside!r}).write_text("mine"),
     lambda: socket.create_connection(("127.0.0.1", {port}), timeout=2),
     lambda: os.system("touch " + {beside!r}),
+    lambda: os.open(
+        "beside.txt", os.O_WRONLY | os.O_CREAT, dir_fd=os.open(os.path.dirname({beside!r}), 0)
+    ),
+    lambda: sqlite3.connect({beside!r}).execute("create table mine (x)"),
+    lambda: multiprocessing.get_context("spawn").Process(target=print).start(),
+    lambda: os.kill(os.getppid(), 0),
 ):
     try:
         act()
         seen.append("done")
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
         seen.append(type(error).__name__)
 pathlib.Path("own.txt").write_text("this is allowed")
 answer = 94 if "done" not in seen else 0"""
@@ -228,6 +235,84 @@ def test_an_answer_can_neither_change_its_marks_nor_pass_as_another(small, tmp_p
     assert "02-2: its process ended" in row.reason
 
 
+LIAR = """import os
+for place in range(3, 20):
+    try:
+        os.write(place, b'{"begun": "99-9"}\\n')
+    except OSError:
+        pass
+answer = 1
+os._exit(0)"""
+ODD = {
+    "huge": ("answer = 10 ** 5000", 6, "graded"),
+    "stray": ("answer = 1\nreturn answer", 6, "02-1: SyntaxError: 'return' outside function"),
+    "unwritable": ("raise ValueError('\\udcff\\x1b[2J')", 6, "02-1: ValueError: \\udcff\\x1b[2J"),
+    "deep": ("def f(n): return f(n + 1)\nanswer = f(0)", 6, "02-1: RecursionError: maximum"),
+    "crash": ("import ctypes\nanswer = ctypes.string_at(0)", 6, "02-1: its process ended"),
+    "endless_list": ("answer = []\nanswer.append(answer)", 6, "02-1: RecursionError"),
+    "liar": (LIAR, 0, "not graded: its process ended too often"),
+}
+
+
+@pytest.mark.slow
+def test_what_breaks_an_answer_costs_that_answer_alone(small, tmp_path):
+    notebooks = {f"{name}.ipynb": answered(small[1], RIGHT | {"02-1": f"{code}\n"})
+                 for name, (code, _, _) in ODD.items()}  # fmt: skip
+    many = answered(small[1], RIGHT)
+    for number in range(40):
+        cell = {"cell_type": "code", "source": "import time\ntime.sleep(5)", "outputs": []}
+        many["cells"].append({**cell, "metadata": {"tlhelpers": {"exercise": f"zz-{number}"}}})
+    rows = graded(small, tmp_path, notebooks | {"many.ipynb": many})
+    for name, (_, points, reason) in ODD.items():
+        row = rows[f"{name}.ipynb"]
+        assert (name, row.points, row.reason[: len(reason)]) == (name, points, reason)
+    assert rows["many.ipynb"].points == 9
+    assert rows["many.ipynb"].reason.startswith("zz-0 is not of this chapter")
+    assert "\\udcff" in (tmp_path / "grades.csv").read_text("utf-8")
+
+
+def test_who_talks_for_ever_is_not_listened_to_for_ever():
+    from tlhelpers.book.kit.grading import _listen
+
+    heard, said = os.pipe()
+    talker = [sys.executable, "-c", TALK, str(said)]
+    with subprocess.Popen(talker, pass_fds=[said], stderr=subprocess.DEVNULL) as process:
+        os.close(said)
+        started = time.monotonic()
+        told = _listen(heard, 30, started + 3)
+        os.close(heard)
+        process.kill()
+    assert time.monotonic() - started < 20
+    assert "killed" in told[-1]
+
+
+TALK = """import os, sys, time
+while True:
+    os.write(int(sys.argv[1]), b'{"begun": "02-1"}\\n')
+    time.sleep(0.05)"""
+ORPHAN = """import ctypes, time
+libc = ctypes.CDLL(None)
+if not libc.fork():
+    libc.setsid()
+    libc.prctl(15, b"tl-orphan")
+    while True:
+        time.sleep(1)
+answer = 266_610"""
+
+
+def test_what_an_answer_starts_does_not_outlive_it(small, tmp_path):
+    """The guard knows nothing of the system's own fork; the kernel ends whatever came of it."""
+    if not has_namespaces():
+        pytest.skip("this system lets no namespaces be made")
+    limits = Limits(seconds=60, memory_gb=1.5)
+    notebook = answered(small[1], RIGHT | {"02-1": ORPHAN})
+    row = graded(small, tmp_path, {"a.ipynb": notebook}, limits=limits)["a.ipynb"]
+    assert row.points == 9
+    assert row.seconds < 60
+    names = [path.read_text() for path in Path("/proc").glob("[0-9]*/comm")]
+    assert "tl-orphan\n" not in names
+
+
 def test_a_chapter_returned_whole_is_not_graded_by_its_own_solutions(small, tmp_path):
     whole = json.loads((small[0] / "02_small.ipynb").read_text("utf-8"))
     assert graded(small, tmp_path, {"whole.ipynb": whole})["whole.ipynb"].points == 0
@@ -244,6 +329,8 @@ def test_the_table_of_marks_is_new_and_harmless_in_a_spreadsheet(small, tmp_path
     with pytest.raises(ValueError, match="new file"):
         grade_folder(tmp_path / "returned", tmp_path / "grades.csv", small[0])
     assert (tmp_path / "grades.csv").read_text() == "by hand"
+    with pytest.raises(ValueError, match="must not hold the book"):
+        grade_folder(small[0].parent, tmp_path / "others.csv", small[0])
 
 
 def test_what_is_no_notebook_gets_a_row_too(small, tmp_path):
@@ -251,14 +338,20 @@ def test_what_is_no_notebook_gets_a_row_too(small, tmp_path):
     (tmp_path / "returned" / "essay.docx").write_bytes(b"PK")
     (tmp_path / "returned" / "link.ipynb").symlink_to("/etc/passwd")
     os.mkfifo(tmp_path / "returned" / "pipe.ipynb")
+    (tmp_path / "returned" / "z").symlink_to(small[0], target_is_directory=True)
+    (tmp_path / "returned" / "zz").mkdir()
+    (tmp_path / "returned" / "zz" / os.fsdecode(b"\xff\nada.txt")).touch()
     rows = grade_folder(tmp_path / "returned", tmp_path / "grades.csv", small[0])
     assert [row.reason for row in rows] == [
         "not graded: it is no notebook",
         "not graded: it is no file of its own",
         "not graded: it is no file of its own",
+        "not graded: it is no file of its own",
+        "not graded: it is no notebook",
     ]
+    assert rows[-1].file == r"zz/\udcff ada.txt"
     read = list(csv.DictReader((tmp_path / "grades.csv").read_text().splitlines()))
-    assert [row["points"] for row in read] == ["0", "0", "0"]
+    assert [row["points"] for row in read] == ["0"] * 5
 
 
 def test_answers_travel_as_plain_values():
@@ -274,6 +367,7 @@ def test_answers_travel_as_plain_values():
 def test_the_command_says_what_was_odd(small, tmp_path):
     (tmp_path / "returned").mkdir()
     (tmp_path / "returned" / "torn.ipynb").write_text("no JSON")
+    (tmp_path / "returned" / os.fsdecode(b"\xff.ipynb")).write_text("no JSON")
     command = [sys.executable, "-m", "tlhelpers", "grade", "returned", "--csv", "grades.csv"]
     (small[0] / "_toc.yml").write_text("root: index")
     (tmp_path / "book").symlink_to(small[0])
@@ -282,6 +376,7 @@ def test_the_command_says_what_was_odd(small, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "torn.ipynb: not graded: it is not JSON" in done.stdout
+    assert r"\udcff.ipynb: not graded" in done.stdout
     assert (tmp_path / "grades.csv").is_file()
 
 

@@ -16,11 +16,8 @@ def _numbered() -> Iterator[tuple[str, Exercise]]:
         chapter, _, number = module.partition("_")
         if chapter == "chapter":
             listed = import_module(f"{__name__}.{module}").EXERCISES
-            if isinstance(listed, dict):
-                yield from listed.items()
-            else:
-                for place, judged in enumerate(listed, start=1):
-                    yield f"{number}-{place}", judged
+            for place, judged in enumerate(listed, start=1):
+                yield f"{number}-{place}", judged
 
 
 EXERCISES: dict[str, Exercise] = dict(_numbered())

@@ -62,7 +62,7 @@ def number(answer: Any) -> float:
             )
     try:
         value = float(np.asarray(plain, dtype=float).reshape(())) * factor
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"the answer is one number. Received: {_brief(answer)}.") from None
     if not math.isfinite(value):
         raise ValueError(f"the answer is a finite number. Received: {value}.")
@@ -87,7 +87,7 @@ def numbers(count: int) -> Callable[[Any], list[float]]:
         """Read the numbers."""
         try:
             values = np.asarray(answer, dtype=float).reshape(-1)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             values = np.empty(0)
         if len(values) != count or not np.isfinite(values).all():
             raise TypeError(f"the answer is {count} finite numbers. Received: {_brief(answer)}.")

@@ -4,7 +4,7 @@ import ast
 import dis
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
@@ -218,10 +218,11 @@ def _before(statement: str, names: set[str]) -> set[str]:
 
 
 def statements(cell: str) -> list[str]:
-    """Return the statements of a cell, each with the comments at its lines; none if it is no Python."""
+    """Return the statements of a cell, each with the comments at its lines; none if it can't run."""
     try:
         body = ast.parse(cell).body
-    except (SyntaxError, ValueError):
+        compile(cell, "<chapter>", "exec")  # finds what parsing doesn't, such as a stray return
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     lines = cell.splitlines()
     starts = [
@@ -252,25 +253,44 @@ def stores(statement: str) -> set[str]:
 LOOKUPS = ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS")
 BLOCKS = (ast.With, ast.For, ast.FunctionDef, ast.ClassDef, ast.Try, ast.If, ast.While)
 MAYBE = (ast.AugAssign, ast.For, ast.While, ast.If, ast.Try)  # these may leave a name as it was
-MODULES = ("tl", "plt", "plots", "np")  # their calls that return nothing draw, print or note
+MODULES = {"tl", "plt", "plots", "np"}  # their calls that return nothing draw, print or note
 
 
 def changed(statement: str) -> set[str]:
     """Return the names of which a statement sets a part, or calls a method for its effect."""
-    found = set()
-    for node in ast.walk(ast.parse(statement)):
-        part: ast.AST | None = None
+    found, tree = set(), ast.parse(statement)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
-            part = node.value
+            found |= _owners(node)
         elif isinstance(node, ast.Expr | ast.Assign) and isinstance(node.value, ast.Call):
             called = node.value.func
-            setup = isinstance(called, ast.Attribute) and called.attr == "setup"
-            if isinstance(called, ast.Attribute) and (setup or isinstance(node, ast.Expr)):
-                part = called.value
-            if isinstance(part, ast.Name) and part.id in MODULES and not setup:
-                part = None
-        while isinstance(part, ast.Subscript | ast.Attribute):
-            part = part.value
-        if isinstance(part, ast.Name):
-            found.add(part.id)
+            if isinstance(called, ast.Attribute) and called.attr == "setup":
+                found |= _owners(called)
+            elif isinstance(called, ast.Attribute) and isinstance(node, ast.Expr):
+                found |= _owners(called) - MODULES
+    for node in ast.walk(tree):
+        if isinstance(node, ast.For):
+            for name, through in _run_through(node.target, node.iter):
+                found |= _owners(through) if name in found else set()
     return found
+
+
+def _owners(part: ast.expr) -> set[str]:
+    """Return the names that a part belongs to: ``a`` of ``a[0].b``, ``a.get(1)`` and ``list(a)``."""
+    while isinstance(part, ast.Subscript | ast.Attribute):
+        part = part.value
+    if isinstance(part, ast.Call):
+        owned = [part.func] if isinstance(part.func, ast.Attribute) else part.args
+        return set().union(*map(_owners, owned))
+    return {part.id} if isinstance(part, ast.Name) else set()
+
+
+def _run_through(target: ast.expr, through: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    """Pair a loop's variables with what each runs through, ``zip`` and ``enumerate`` taken apart."""
+    if isinstance(target, ast.Name):
+        yield target.id, through
+    elif isinstance(target, ast.Tuple):
+        plain = isinstance(through, ast.Call) and isinstance(through.func, ast.Name)
+        given = through.args if plain else [through] * len(target.elts)
+        for one, its in zip(target.elts[-len(given) :], given, strict=False):
+            yield from _run_through(one, its)

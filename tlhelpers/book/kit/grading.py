@@ -108,6 +108,7 @@ class Grader:
                 self._fill(row, self._told(path, hidden))
             except Exception as error:  # one file must not stop the others
                 row.reason = f"not graded: {type(error).__name__}: {str(error)[:120]}"
+        row.file, row.reason = visible(row.file), visible(row.reason)
         row.seconds = round(time.monotonic() - started, 1)
         return row
 
@@ -134,7 +135,6 @@ class Grader:
                 reasons.append(f"{exercise.id}: its stored output says it is right, its code not")
             if said is not None and "error" in said:
                 reasons.append(f"{exercise.id}: {said['error']}")
-        reasons += [f"{exercise} is not of this chapter" for exercise in given]
         row.reason = "; ".join(reasons) or "graded"
 
     def _judge(self, exercise: str, worth: Points, said: dict[str, Any] | None) -> tuple[int, str]:
@@ -162,27 +162,14 @@ class Grader:
         told = self._told(None, (), number=number, solutions=wanted)
         return {said["exercise"]: said["answer"] for said in told if "answer" in said}
 
-    def prepare(self, number: str) -> dict[str, Any]:
-        """Run a chapter's solutions, once for all notebooks; return what each gives.
-
-        Args:
-            number: The chapter's number, such as ``"05"``.
-
-        Returns:
-            The answers by exercise; those that did not run are missing.
-
-        Example:
-            >>> grader.prepare("02")["02-1"]  # doctest: +SKIP
-            266610
-        """
-        return self._solutions(number)
-
     def _told(self, path: Path | None, hidden: Sequence[Path], **more: Any) -> list[dict[str, Any]]:
         """Run a notebook's answers, again without one that had to be killed; return all it told."""
         told: list[dict[str, Any]] = []
         skip: list[str] = []
-        while True:
-            new = _process(path, self._job(hidden, skip, more), self.limits.seconds)
+        rounds = 1 + max(len(chapter.exercises) for chapter in self.chapters.values())
+        end = time.monotonic() + START + rounds * (self.limits.seconds + GRACE)
+        for _ in range(rounds):  # code may claim what it likes, but not go on for ever
+            new = _process(path, self._job(hidden, skip, more), self.limits.seconds, end)
             told += new
             done = [said["exercise"] for said in told if "exercise" in said]
             begun = [said["begun"] for said in new if "begun" in said]
@@ -192,6 +179,7 @@ class Grader:
             if not begun or "ended" in new[-1]:
                 return told
             skip = [*done, begun[-1]]
+        return [*told, {"failed": "its process ended too often"}]
 
     def _job(self, hidden: Sequence[Path], skip: list[str], more: dict[str, Any]) -> dict[str, Any]:
         """Return what a notebook's process is told to do."""
@@ -200,6 +188,7 @@ class Grader:
                 number: {
                     "code": chapter.code,
                     "solutions": [source(cell) for cell in chapter.cells if is_solution(cell)],
+                    "exercises": [one.id for one in chapter.exercises],
                 }
                 for number, chapter in self.chapters.items()
             },
@@ -212,7 +201,9 @@ class Grader:
         }
 
 
-def _process(path: Path | None, job: dict[str, Any], seconds: float) -> list[dict[str, Any]]:
+def _process(
+    path: Path | None, job: dict[str, Any], seconds: float, end: float
+) -> list[dict[str, Any]]:
     """Run one process on a notebook, kill it where it takes too long; return what it told."""
     with tempfile.TemporaryDirectory(prefix="tlhelpers-grade-") as work:
         job = {**job, "work": work}
@@ -235,7 +226,7 @@ def _process(path: Path | None, job: dict[str, Any], seconds: float) -> list[dic
         try:
             with os.fdopen(job_start, "w") as file:
                 json.dump(job, file)
-            return _listen(told_end, seconds + GRACE)
+            return _listen(told_end, seconds + GRACE, end)
         except BrokenPipeError:
             return [{"failed": "its process did not start"}]
         finally:
@@ -243,11 +234,11 @@ def _process(path: Path | None, job: dict[str, Any], seconds: float) -> list[dic
             _end(process)
 
 
-def _listen(descriptor: int, patience: float) -> list[dict[str, Any]]:
-    """Read what a process tells, until it ends or one step takes too long or too much is told."""
+def _listen(descriptor: int, patience: float, end: float) -> list[dict[str, Any]]:
+    """Read what a process tells, until it ends, or a step or all takes too long, or it's too much."""
     told: list[dict[str, Any]] = []
     pending, size = b"", 0
-    deadline = time.monotonic() + START
+    deadline = min(end, time.monotonic() + START)
     while True:
         ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
@@ -264,11 +255,13 @@ def _listen(descriptor: int, patience: float) -> list[dict[str, Any]]:
         for line in lines:
             try:
                 said = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(said, dict):
                 told.append(said)
-                deadline = time.monotonic() + patience
+                deadline = min(end, time.monotonic() + patience)
+                if "ended" in said:  # what it started may hold the pipe open
+                    return told
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -321,6 +314,12 @@ def grade_folder(
             f"The table of marks must be a new file. Received: {to}, which is there and may hold "
             "marks given by hand. Move it, or name another with --csv."
         )
+    within = (Path(book), Path(__file__))  # a folder that notebooks can't see
+    if any(returned.resolve() in place.resolve().parents for place in within):
+        raise ValueError(
+            "The folder of returned notebooks must not hold the book or the package. Received: "
+            f"{returned}. Put what was returned into a folder of its own."
+        )
     files = sorted(
         path
         for path in returned.rglob("*")
@@ -335,7 +334,7 @@ def grade_folder(
     def one(path: Path) -> Row:
         """Grade one file under its name within the folder."""
         row = grader.grade(path, hidden)
-        row.file = str(path.relative_to(returned))
+        row.file = visible(str(path.relative_to(returned)))
         return row
 
     workers = jobs or max(1, (os.cpu_count() or 2) // 2)
@@ -368,7 +367,26 @@ def table_of(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
+def visible(text: str) -> str:
+    """Return a text on one line, with escapes for what can't be shown or written.
+
+    Args:
+        text: Any, such as a file's name on a disk with another encoding.
+
+    Returns:
+        The same with spaces for line breaks, and escapes for control characters and surrogates.
+
+    Example:
+        >>> visible("a\\nb \\x1b \\udcff")
+        'a b \\\\x1b \\\\udcff'
+    """
+    shown = (
+        one if one.isprintable() else " " if one.isspace() else ascii(one)[1:-1] for one in text
+    )
+    return "".join(shown)
+
+
 def _safe(text: str) -> str:
     """Return a cell's text that no spreadsheet computes."""
-    text = text.replace("\n", " ").replace("\r", " ")
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text
+    text = visible(text)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

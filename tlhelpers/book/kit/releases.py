@@ -72,19 +72,7 @@ def hidden_test(exercise: Exercise, worth: Points) -> str:
 
 
 def nbgrader_source(chapter: Chapter, table: dict[str, Points]) -> dict[str, Any]:
-    """Return a chapter's exercises as nbgrader's source notebook, solutions and hidden tests in it.
-
-    Args:
-        chapter: The chapter.
-        table: The table of points.
-
-    Returns:
-        The notebook, as its file holds it.
-
-    Example:
-        >>> nbgrader_source(chapter, table)["nbformat"]  # doctest: +SKIP
-        4
-    """
+    """Return a chapter's exercises as nbgrader's source notebook, solutions and hidden tests in it."""
     cells = [
         _graded(markdown(f"# {chapter.title}\n\n{ABOUT}"), "about", locked=True),
         _graded(code(setup(chapter)), "setup", locked=True),
@@ -146,19 +134,7 @@ def question(exercise: Exercise, chapter: Chapter) -> dict[str, Any]:
 
 
 def otter_source(chapter: Chapter, table: dict[str, Points]) -> dict[str, Any]:
-    """Return a chapter's exercises as otter's master notebook, solutions and hidden tests in it.
-
-    Args:
-        chapter: The chapter.
-        table: The table of points.
-
-    Returns:
-        The notebook, as its file holds it.
-
-    Example:
-        >>> otter_source(chapter, table)["nbformat"]  # doctest: +SKIP
-        4
-    """
+    """Return a chapter's exercises as otter's master notebook, solutions and hidden tests in it."""
     settings = (
         f"# ASSIGNMENT CONFIG\nname: {chapter.name}\nexport_cell: false\nrun_tests: false\n"
         "runs_on: default\ngenerate: true"

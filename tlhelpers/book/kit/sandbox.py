@@ -3,7 +3,7 @@
 On Linux, where namespaces may be made, the kernel sees to it: no network, every file system read-only
 but for a small one in memory, the class's folder out of sight, no privilege left. Everywhere, a hook
 in Python refuses sockets, other programs, and files elsewhere; that stops accidents and what is tried
-in passing, but not somebody who calls the system through ctypes.
+in passing, but neither somebody who calls the system through ctypes nor what libraries write in C.
 """
 
 import contextlib
@@ -136,12 +136,18 @@ def limit(memory_gb: float, cpu_seconds: float, file_mb: float = 64) -> None:
 
 
 NETWORK = ("socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo")
-PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork")
+PROGRAMS = (
+    *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork"),
+    *("os.forkpty", "os.kill", "os.killpg"),
+)
 CHANGES = (
     *("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate"),
-    *("os.chmod", "os.chown", "os.utime", "shutil.rmtree", "shutil.move"),
+    *("os.chmod", "os.chown", "os.utime", "shutil.rmtree", "shutil.move", "sqlite3.connect"),
 )
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+NO_PROGRAM = "No other program is started or ended while a notebook is graded."
 
 
 def guard(work: str | Path, hidden: Sequence[str | Path]) -> None:
@@ -166,10 +172,11 @@ def guard(work: str | Path, hidden: Sequence[str | Path]) -> None:
         if event in NETWORK:
             raise PermissionError("There is no network while a notebook is graded.")
         if event in PROGRAMS:
-            raise PermissionError("No other program is started while a notebook is graded.")
+            raise PermissionError(NO_PROGRAM)
         if event != "open" and event not in CHANGES:
             return
         writes = event != "open" or bool((given[2] or 0) & WRITING)
+        by_descriptor = event == "open" and given[1] is None  # a folder's serves to write in it
         paths = given[:1] if event == "open" else given[:2]
         for path in paths:
             if not isinstance(path, str | bytes | os.PathLike):
@@ -177,7 +184,16 @@ def guard(work: str | Path, hidden: Sequence[str | Path]) -> None:
             place = os.path.realpath(os.fsdecode(path))
             if any(inside(place, folder) for folder in secret):
                 raise PermissionError("The class's files are out of reach of a notebook.")
+            writes = writes or (by_descriptor and os.path.isdir(place))
             if writes and not inside(place, own) and place != os.devnull:
                 raise PermissionError("A notebook that is graded writes to its own folder only.")
 
+    def refuse(*_: Any) -> None:
+        """Start nothing."""
+        raise PermissionError(NO_PROGRAM)
+
+    with contextlib.suppress(ImportError):  # multiprocessing starts programs by it, unannounced
+        import _posixsubprocess
+
+        _posixsubprocess.fork_exec = refuse
     sys.addaudithook(watch)

@@ -37,7 +37,8 @@ def find_answers(
 
     Args:
         document: What its file held.
-        chapters: By number: ``code`` (the chapter's cells), ``solutions`` and ``exercises``.
+        chapters: By number: ``code`` (the chapter's cells), ``solutions``, and the ids of its
+            ``exercises``.
 
     Returns:
         The chapter's number; for each exercise its id, its code, and whether its stored output
@@ -49,7 +50,8 @@ def find_answers(
     Example:
         >>> cell = {"cell_type": "code", "source": "answer = 3", "metadata":
         ...         {"tlhelpers": {"exercise": "05-1"}}}
-        >>> find_answers({"cells": [cell]}, {"05": {"code": [], "solutions": []}})[1]
+        >>> book = {"05": {"code": [], "solutions": [], "exercises": ["05-1"]}}
+        >>> find_answers({"cells": [cell]}, book)[1]
         [('05-1', 'answer = 3', False)]
     """
     if not isinstance(document, dict) or not isinstance(document.get("cells"), list):
@@ -76,7 +78,7 @@ def find_answers(
         if named[0]:
             right = f"✓ {named[0]}"
             claims = right in json.dumps(cell.get("outputs", []), ensure_ascii=False)[:100_000]
-            found.setdefault(named[0], []).append((text, claims))
+            found.setdefault(str(named[0]), []).append((text, claims))
         elif text not in known:
             own.append(text)
     numbers = [exercise[:2] for exercise in found if exercise[:2] in chapters]
@@ -84,8 +86,11 @@ def find_answers(
         raise NotGradedError("it holds no exercise of this book")
     number = max(set(numbers), key=numbers.count)
     notes = ["cells with the same id"] if repeated else []
+    others = sorted(set(found).difference(chapters[number]["exercises"]))
+    notes += [f"{exercise[:20]} is not of this chapter" for exercise in others[:3]]
     answers = []
-    for exercise, texts in sorted(found.items()):
+    for exercise in sorted(set(found).difference(others)):
+        texts = found[exercise]
         given = [one for one in texts if not is_stub(one[0])] or texts
         if len(given) > 1:
             notes.append(f"{exercise} stands there {len(given)} times: the last counts")
@@ -119,7 +124,7 @@ def simple(answer: Any) -> Any:
     """
     if answer is None or answer is Ellipsis:
         return None
-    if type(answer) in (bool, int, float):
+    if type(answer) in (bool, float) or (type(answer) is int and answer.bit_length() < 1_000):
         return answer
     if isinstance(answer, str):
         return str(answer)[:MOST_LETTERS]
