@@ -290,7 +290,8 @@ def _run_through(target: ast.expr, through: ast.expr) -> Iterator[tuple[str, ast
     if isinstance(target, ast.Name):
         yield target.id, through
     elif isinstance(target, ast.Tuple):
-        plain = isinstance(through, ast.Call) and isinstance(through.func, ast.Name)
-        given = through.args if plain else [through] * len(target.elts)
+        given = [through] * len(target.elts)
+        if isinstance(through, ast.Call) and isinstance(through.func, ast.Name):
+            given = through.args
         for one, its in zip(target.elts[-len(given) :], given, strict=False):
             yield from _run_through(one, its)

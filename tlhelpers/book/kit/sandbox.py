@@ -188,12 +188,12 @@ def guard(work: str | Path, hidden: Sequence[str | Path]) -> None:
             if writes and not inside(place, own) and place != os.devnull:
                 raise PermissionError("A notebook that is graded writes to its own folder only.")
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any) -> int:
         """Start nothing."""
         raise PermissionError(NO_PROGRAM)
 
     with contextlib.suppress(ImportError):  # multiprocessing starts programs by it, unannounced
         import _posixsubprocess
 
-        _posixsubprocess.fork_exec = refuse
+        setattr(_posixsubprocess, "fork_exec", refuse)  # noqa: B010
     sys.addaudithook(watch)
