@@ -68,7 +68,7 @@ def test_works_cited_are_in_the_bibliography_once():
 def test_each_glossary_entry_has_an_english_and_a_chinese_name_and_one_sentence():
     block = re.search(r"```\{glossary\}\n:sorted:\n(.*?)```", page("F_glossary"), re.S)[1]
     entries = [entry.splitlines() for entry in block.strip().split("\n\n")]
-    assert len(entries) > 50
+    assert len({english.lower() for english, *_ in entries}) == len(entries) > 50
     for english, chinese, *definition in entries:
         assert re.fullmatch(r"[A-Za-z0-9 -]+", english), english
         assert re.search(r"[\u4e00-\u9fff]", chinese), english
@@ -79,12 +79,22 @@ def test_each_glossary_entry_has_an_english_and_a_chinese_name_and_one_sentence(
 
 @pytest.mark.parametrize("course", ["Six sessions", "Twelve sessions"])
 def test_a_course_treats_or_names_every_chapter(course):
-    section = re.search(
-        rf"^## {course}\n(.*?)(?=^\(teaching|^## )", page("I_teaching"), re.M | re.S
-    )
-    used = set(re.findall(r"\bc(\d\d)\b", section[1]))
+    sections = {
+        title: re.search(
+            rf"^## {title}\n(.*?)(?=^\(teaching|^## )", page("I_teaching"), re.M | re.S
+        )[1]
+        for title in (course, "Chapters for projects")
+    }
+    used = set(re.findall(r"\bc(\d\d)\b", "".join(sections.values())))
     assert used >= {path.stem[:2] for path in BOOK.glob("[0-9]*.ipynb")}
-    assert not re.search(r"\| \d+ min", section[1]), "minutes come from _data/chapters.json"
+    assert "<teaching-projects>" in sections[course]
+    for section in sections.values():
+        assert not re.search(r"\| \d+ min", section), "minutes come from _data/chapters.json"
+
+
+def test_every_chapter_has_exercises_to_assign():
+    assigned = re.findall(r"\b(\d\d)-\d\b", page("I_teaching"))
+    assert set(assigned) >= {path.stem[:2] for path in BOOK.glob("[0-9]*.ipynb")}
 
 
 def test_the_exercises_assigned_exist():
