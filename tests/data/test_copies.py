@@ -1,11 +1,13 @@
 """Near-copies: which are found in photographs, and what is not taken for one."""
 
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tlhelpers.data import copies as copies_module
 from tlhelpers.data.copies import near_copies
 from tlhelpers.data.datasets import load_dataset
 from tlhelpers.data.inspection import THUMB
@@ -70,8 +72,10 @@ def test_each_change_is_found(name):
 
 
 @pytest.mark.mirror
-def test_recall_on_photographs():
+@pytest.mark.parametrize("all_up_to", [5_000, 0], ids=["each with each", "by hashes"])
+def test_recall_on_photographs(all_up_to, monkeypatch):
     """Of 200 altered copies at least 95 % are found, and nothing else but true copies."""
+    monkeypatch.setattr(copies_module, "ALL", all_up_to)
     data = load_dataset("cats_dogs", tier="real")
     paths = sorted([*data.train.paths, *data.validation.paths])[:1000]
     rng = np.random.default_rng(0)
@@ -143,3 +147,35 @@ def test_blocks_do_not_matter(monkeypatch):
     monkeypatch.setattr("tlhelpers.data.copies._BLOCK", 3)
     monkeypatch.setattr("tlhelpers.data.copies._PAIRS", 1)
     assert pairs_of(images) == whole == ({(0, 20), (5, 21), (19, 22)}, False)
+
+
+def test_of_many_pictures_only_those_with_a_hash_in_common_are_compared(monkeypatch):
+    rng = np.random.default_rng(0)
+    images = [smooth(rng) for _ in range(len(CHANGES) + 20)]
+    images += [CHANGES[name](images[k], rng) for k, name in enumerate(CHANGES)]
+    expected = pairs_of(images)
+    assert len(expected[0]) == len(CHANGES)
+    monkeypatch.setattr(copies_module, "ALL", len(images) - 1)
+    monkeypatch.setattr(copies_module, "_compared", None)  # not to be called
+    monkeypatch.setattr(copies_module, "_MANY", 7)
+    assert pairs_of(images) == expected
+
+
+def test_memory_for_many_pictures_grows_with_their_number_and_not_its_square():
+    def peak(n):
+        thumbs = np.random.default_rng(0).integers(0, 256, (n, THUMB, THUMB, 3), np.uint8)
+        tracemalloc.start()
+        found, some_left = near_copies(thumbs, np.full(n, 64), np.full(n, 64))
+        assert not len(found)
+        assert not some_left
+        return tracemalloc.get_traced_memory()[1], tracemalloc.stop()
+
+    assert peak(12_000)[0] < 1.8 * peak(6_000)[0]
+
+
+def test_a_crowd_among_many_is_not_compared_in_full(monkeypatch):
+    monkeypatch.setattr(copies_module, "ALL", 0)
+    image = smooth(np.random.default_rng(0))
+    found, some_left = pairs_of([image] * 100)
+    assert some_left
+    assert len(found) >= 99

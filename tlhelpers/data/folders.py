@@ -8,7 +8,7 @@ import numpy as np
 from tlhelpers.data.audit import FolderAudit, count, first_few, printable
 from tlhelpers.data.augmentation import what_may_change_labels
 from tlhelpers.data.content_split import Division, divide
-from tlhelpers.data.copies import SMALLEST, link, near_copies
+from tlhelpers.data.copies import ALL, SMALLEST, link, near_copies
 from tlhelpers.data.groups import Groups, read_groups, suggest_groups
 from tlhelpers.data.images import check_fit
 from tlhelpers.data.inspection import inspect_images
@@ -43,7 +43,8 @@ def load_folder(
     **Carving** goes by what pictures show: as long as ``data.audit.settled`` is True and ``seed``,
     shares and groups are the same, no picture that was once in the test split is ever trained on, however
     the folder grows, and whatever is renamed or gets another label; nor where a few pictures get a
-    group later (:func:`tlhelpers.data.content_split.divide`). Shares are therefore met roughly in small
+    group later (:func:`tlhelpers.data.content_split.divide`). Of more than 5,000 pictures near-copies
+    are found by hashes: a folder that grows past that number may lose a pair. Shares are therefore met roughly in small
     folders; every split has at least one picture of each class.
 
     **Grey of more than 8 bits** is scaled by the lowest and highest value in all such files.
@@ -95,7 +96,7 @@ def load_folder(
         (layout.paths[row], reason) for row, reason in enumerate(reasons) if reason
     ]
     class_names = _check_classes(root, layout, whole, classes, skipped)
-    facts = facts[whole]
+    facts = facts if len(whole) == len(facts) else facts[whole]
     paths = [layout.paths[row] for row in whole]
     names = [one.relative_to(root).as_posix() for one in paths]
     label_of = {name: label for label, name in enumerate(class_names)}
@@ -160,7 +161,9 @@ def load_folder(
         settled="test" not in shares or (division.settled and not some_left),
         notes=(
             *layout.notes,
-            *_notes(class_names, division, some_left, shares, int(facts["sixteen"].sum())),
+            *_notes(
+                class_names, division, some_left, shares, int(facts["sixteen"].sum()), len(paths)
+            ),
             *filter(None, hints),
         ),
     )
@@ -319,6 +322,7 @@ def _notes(
     some_left: bool,
     shares: dict[str, float],
     sixteen: int,
+    total: int,
 ) -> list[str]:
     """Say what the splits can't promise, and what reading loses."""
     notes = []
@@ -343,6 +347,11 @@ def _notes(
             f"{count(division.crowded, 'picture')} look so much alike that they were not kept "
             "together: if they are frames of a film or of one thing, pass groups=, or the result "
             "may be too good"
+        )
+    if total > ALL:
+        notes.append(
+            f"of more than {ALL:,} pictures those with a hash in common were compared for "
+            "near-copies, which finds nearly all; of fewer, each is compared with each"
         )
     if some_left:
         notes.append("many pictures look alike, and not all of them were compared for near-copies")
