@@ -2,6 +2,7 @@
 
 import io
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -134,7 +135,7 @@ def test_no_place_to_remember_in(photos, monkeypatch, tmp_path):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(inspection, "write_atomically", full)
+    monkeypatch.setattr(inspection, "replacing", full)
     assert inspect_images(photos, photos[0].parent)[0][:6] == [""] * 6
 
 
@@ -155,3 +156,16 @@ def test_a_bar_in_a_terminal(photos, monkeypatch):
     stream.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", stream)
     assert len(inspect_images(photos, photos[0].parent)[0]) == 7
+
+
+def test_remembering_takes_no_second_copy_of_what_is_known(tmp_path):
+    facts = np.zeros(4_000, inspection.FACTS)
+    facts["file"][:, :2] = np.arange(4_000, dtype="<u2")[:, None].view(np.uint8)
+    place = tmp_path / "facts"
+    tracemalloc.start()
+    inspection._remember(place, [""] * 4_000, facts, {})
+    assert tracemalloc.get_traced_memory()[1] < 0.2 * facts.nbytes
+    tracemalloc.stop()
+    known = inspection._remembered(place)
+    assert len(known) == 4_000
+    assert all(known[one["file"].tobytes()] == one for one in facts)

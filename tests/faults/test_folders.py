@@ -404,7 +404,7 @@ class TestFilesThatChange:
         found = layout.files_below
 
         def then_gone(folder, into):
-            files = found(folder, into)
+            files = list(found(folder, into))
             files[0].unlink()
             return files
 

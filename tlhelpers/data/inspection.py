@@ -12,7 +12,7 @@ import PIL
 from PIL import Image
 
 from tlhelpers.data.images import UnreadableImageError, decoded, file_content, has_alpha, on_white
-from tlhelpers.files import cache_folder, write_atomically
+from tlhelpers.files import cache_folder, replacing
 from tlhelpers.progress import counted
 from tlhelpers.runtime import usable_cores
 
@@ -114,7 +114,7 @@ def inspect_images(paths: Sequence[Path], folder: Path) -> tuple[list[str], np.n
     known = _remembered(place)
     reasons: list[str] = []
     facts = np.zeros(len(paths), FACTS)
-    saved = time.monotonic()
+    saved, between = time.monotonic(), _SECONDS_BETWEEN_SAVES
     pool = ThreadPoolExecutor(max(1, min(usable_cores(), len(paths))))
     try:
         found = pool.map(lambda path: inspect_image(path, known), paths)
@@ -122,9 +122,12 @@ def inspect_images(paths: Sequence[Path], folder: Path) -> tuple[list[str], np.n
         for reason, one in counted(found, len(paths), what, " files"):
             facts[len(reasons)] = one
             reasons.append(reason)
-            if time.monotonic() - saved > _SECONDS_BETWEEN_SAVES:
+            if time.monotonic() - saved > between:
+                began = time.monotonic()
                 _remember(place, reasons, facts, known)
                 saved = time.monotonic()
+                # All of it is written each time, which takes longer the more there is.
+                between = max(between, 20 * (saved - began))
     finally:
         pool.shutdown(cancel_futures=True)
         _remember(place, reasons, facts, known)
@@ -146,22 +149,30 @@ def _remembered(place: Path | None) -> dict[bytes, np.ndarray]:
         stored = place.read_bytes() if place and place.is_file() else b""
     except OSError:
         return {}
-    if hashlib.sha256(stored[32:]).digest() != stored[:32]:
+    content = memoryview(stored)[32:]
+    if hashlib.sha256(content).digest() != stored[:32]:
         return {}
-    return {one["file"].tobytes(): one for one in np.frombuffer(stored[32:], FACTS)}
+    return {one["file"].tobytes(): one for one in np.frombuffer(content, FACTS)}
 
 
 def _remember(
     place: Path | None, reasons: list[str], facts: np.ndarray, known: Mapping[bytes, np.ndarray]
 ) -> None:
     """Keep what is known of whole images; where it can't be written, go on without."""
-    whole = {
-        one["file"].tobytes(): one for why, one in zip(reasons, facts, strict=False) if not why
-    }
-    if len(reasons) < len(facts):
-        whole = {**known, **whole}
-    if place is None or whole.keys() == known.keys():
+    whole = np.array([not why for why in reasons], bool)
+    seen = facts[: len(reasons)]
+    seen = seen if whole.all() else seen[whole]
+    digests = {one.tobytes() for one in seen["file"]}
+    others = known.keys() - digests
+    if place is None or not (digests - known.keys() or (others and len(reasons) == len(facts))):
         return
-    stored = b"".join(one.tobytes() for one in whole.values())
-    with contextlib.suppress(OSError):
-        write_atomically(place, hashlib.sha256(stored).digest() + stored)
+    parts: list[memoryview | bytes] = [np.ascontiguousarray(seen).view(np.uint8).data]
+    if len(reasons) < len(facts):
+        parts += [known[one].tobytes() for one in others]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    with contextlib.suppress(OSError), replacing(place) as path, path.open("wb") as file:
+        file.write(digest.digest())
+        for part in parts:
+            file.write(part)

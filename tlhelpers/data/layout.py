@@ -4,7 +4,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -189,7 +189,7 @@ def _add_classes(folder: Path, split: str, wanted: list[str] | None, layout: Lay
         elif wanted is not None and names[entry] not in wanted:
             reason = "not among classes="
         else:
-            files = files_below(entry, layout)
+            files = list(files_below(entry, layout))
             layout.paths += files
             layout.classes += [names[entry]] * len(files)
             layout.splits += [split] * len(files)
@@ -249,34 +249,32 @@ def _entries(folder: Path, layout: Layout) -> list[Path]:
     return sorted(found, key=lambda entry: (class_name(entry.name), entry.name))
 
 
-def files_below(folder: Path, layout: Layout) -> list[Path]:
+def files_below(folder: Path, layout: Layout) -> Iterator[Path]:
     """List all regular files in a folder and in the folders inside it; report everything else.
 
     Args:
         folder: The folder.
         layout: Takes what is left out, each with the reason, into its ``skipped``.
 
-    Returns:
+    Yields:
         The files. Hidden ones, and what operating systems leave behind, are passed over.
 
     Example:
-        >>> files_below(Path("no such folder"), Layout())
+        >>> list(files_below(Path("no such folder"), Layout()))
         []
     """
-    files: list[Path] = []
     waiting = [folder]
     while waiting:
         inside = []
         for entry in _entries(waiting.pop(), layout):
             kind = _kind(entry)
             if kind == "file":
-                files.append(entry)
+                yield entry
             elif kind == "folder":
                 inside.append(entry)
             else:
                 layout.skipped.append((entry, kind))
         waiting += reversed(inside)
-    return files
 
 
 def _kind(path: Path) -> str:

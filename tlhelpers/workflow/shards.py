@@ -239,8 +239,10 @@ def _plan(photos: Path, to: Path, about: dict[str, Any]) -> Plan:
         raise FileNotFoundError(f"There must be images in {photos} or in the folders below it.")
     # Mixed, so that every shard has something of every class, which training in one pass needs.
     names = [names[row] for row in np.random.default_rng(0).permutation(len(names))]
-    listing = hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()
-    plan = Plan(photos=str(photos), images=len(names), listing=listing, **about)
+    listing = hashlib.sha256()
+    for place, name in enumerate(names):
+        listing.update(b"\0" * (place > 0) + os.fsencode(name))
+    plan = Plan(photos=str(photos), images=len(names), listing=listing.hexdigest(), **about)
     path = to / PLAN
     if path.is_file():
         found = Plan(**json.loads(path.read_text("utf-8")))
