@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -298,14 +298,16 @@ def _compute(
     store: FeatureStore,
     progress: bool,
 ) -> None:
-    """Compute the missing rows batch by batch, reading the next batch meanwhile."""
+    """Compute the missing rows batch by batch; the next is read meanwhile, and the last written."""
     length = inference_batch_size(size)
     batches = [missing[i : i + length] for i in range(0, len(missing), length)]
     # Left to tqdm where a bar is wanted, so that its own TQDM_DISABLE is heeded.
     quiet = {} if progress else {"disable": True}
     bar = progress_bar(len(missing), "features", " images", **quiet)
-    with bar, ThreadPoolExecutor(max_workers=1) as reader:
+    with bar, ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         pending = reader.submit(images.load, batches[0], size)
+        written: Future[Any] = writer.submit(int)
+        count = 0
         for number, rows in enumerate(batches):
             pixels = pending.result()
             if number + 1 < len(batches):
@@ -314,5 +316,9 @@ def _compute(
             padded = np.zeros((length, *pixels.shape[1:]), pixels.dtype)
             padded[: len(rows)] = pixels
             features = np.asarray(forward(padded)[0])[: len(rows)]
-            store.append(features, [digests[row] for row in rows])
-            bar.update(len(rows))
+            written.result()  # or what kept the batch before from being written
+            bar.update(count)
+            written = writer.submit(store.append, features, [digests[row] for row in rows])
+            count = len(rows)
+        written.result()
+        bar.update(count)
