@@ -1,6 +1,8 @@
 """The book: what is stored in the chapters, how it is refreshed, and how nbval compares it."""
 
 import ast
+import base64
+import io
 import re
 import subprocess
 import sys
@@ -8,9 +10,11 @@ from pathlib import Path
 
 import nbformat
 import notebooks
+import numpy as np
 import pytest
 import yaml
 from building import tiny_book
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
@@ -95,7 +99,31 @@ def test_tables_fit_both_themes_and_no_address_in_memory_is_stored(path):
             assert not re.search(r" at 0x[0-9a-f]{6,}", text), f"cell {index + 1}: {text[:80]}"
 
 
+@each_chapter
+def test_a_chapter_weighs_less_than_a_megabyte(path):
+    assert path.stat().st_size < 1_000_000, "run tests/tools/notebooks.py --tidy, or show less"
+
+
 # The tool that refreshes the stored outputs
+
+
+def png(image):
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_a_stored_picture_is_compressed_once_and_looks_the_same():
+    ramp = np.linspace(0, 255, 120)[:, None, None] * np.array([1, 0.5, 0.2])
+    noise = np.random.default_rng(0).normal(0, 8, (120, 160, 3))
+    image = Image.fromarray((ramp + noise).clip(0, 255).astype(np.uint8)).convert("RGBA")
+    small = notebooks.compressed(png(image))
+    assert len(small) < 0.6 * len(png(image))
+    assert notebooks.compressed(small) == small
+    decoded = Image.open(io.BytesIO(base64.b64decode(small))).convert("RGBA")
+    assert np.abs(np.asarray(decoded, int) - np.asarray(image)).mean() < 6
+    image.putpixel((0, 0), (0, 0, 0, 0))
+    assert notebooks.compressed(png(image)) == png(image)
 
 
 def test_refreshing_twice_leaves_the_file_as_it_was(tmp_path, capsys):
