@@ -18,7 +18,7 @@ ALL_OR_NAMED = $(filter-out all,$(CHAPTERS))
 
 SITE := $(BIN)/jupyter-book build --config _config.yml --path-output $(OUT) --all -W -n --keep-going -q
 
-.PHONY: book html pdf kit check test lint outputs address field study bench pretrain clean
+.PHONY: book html pdf kit check test lint outputs address field study bench bench-gpu pretrain clean
 .DEFAULT_GOAL := book
 .DELETE_ON_ERROR:
 
@@ -95,6 +95,10 @@ study: $(INSTALLED)
 # Speed and memory, side by side in one run: make bench, or make bench ONLY="start growth" SHARE=0.05
 bench: $(INSTALLED)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ONLY) --share $(or $(SHARE),1)
+
+# The same on a GPU, at most ten minutes: Keras on JAX and on TensorFlow, where they are installed.
+bench-gpu: $(INSTALLED)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks gpu
 
 # Trains the small network that the package ships.
 pretrain: $(INSTALLED)

@@ -1,88 +1,119 @@
-"""Features from files, against the bare forward pass of the same network on images in memory."""
+"""Features from files by each engine, over the bare forward pass of Keras on images in memory."""
 
 import importlib.util
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
+
 import tlhelpers as tl
-from benchmarks.pairs import compare, seconds_of
+from benchmarks.pairs import describe, in_turn, seconds_of
 from benchmarks.places import empty_cache
-from tlhelpers.transfer.engine import SMALLEST
+from tlhelpers.transfer.engine import SMALLEST, Precision, forward_pass
 from tlhelpers.transfer.features import pooled_features
 
 # Network, last stage, image size, data set, images at full size. Weights don't change the speed,
 # so where no mirror has a network's, random ones serve.
 CASES = (
-    ("mobilenet_v2", None, 224, "cats_dogs", 1000),
-    ("vgg16", None, 160, "cats_dogs", 500),
-    ("vgg16", "block3_pool", 32, "cifar10", 4000),
+    ("mobilenet_v2", None, 224, "cats_dogs", 512),
+    ("vgg16", None, 160, "cats_dogs", 96),
+    ("vgg16", "block3_pool", 32, "cifar10", 1024),
 )
-BATCH_SIZES = (8, 16, 32, 64, 128)
-# Engine, precision, and the ratio wanted of MobileNetV2 and of VGG16.
-ENGINES = (
-    ("keras", "float32", 0.95, 0.95),
-    ("openvino", "float32", 2.0, 1.5),
-    ("openvino", "bfloat16", 4.0, 1.5),
-)
+BATCH_SIZES = (8, 32, 128)
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+# The ratio wanted of MobileNetV2 and of VGG16.
+WANTED = {"keras": (0.95, 0.95), "float32": (2.0, 1.5), "bfloat16": (4.0, 1.5)}
 
 
 def rows(share: float, repeats: int) -> Iterator[dict[str, Any]]:
-    """Compare each case: images a second from files to cached features, over bare forward passes."""
+    """Compare each case: all ways in turn, so that each shares its round with the bare pass."""
     for name, cut, size, dataset, n in CASES:
         n = max(64, round(share * n))
         base = tl.load_backbone(name, size, cut=cut, weights=None)
         images = tl.load_dataset(dataset, tier="real", image_size=size).train.take(slice(n))
         in_memory = images.load()
-        model = pooled_features(base, 1)
-
-        def forward(batch_size: int, count: int, model=model, in_memory=in_memory) -> None:
-            """Run the network over the first images in memory."""
-            for start in range(0, count, batch_size):
-                model.predict_on_batch(in_memory[start : start + batch_size])
-
-        def rate(batch_size: int, forward=forward, n=n) -> float:
-            """Return images a second at one batch size, after a first run that builds the graph."""
-            forward(batch_size, batch_size)
-            count = max(batch_size, min(n, 256) // batch_size * batch_size)
-            return count / seconds_of(lambda: forward(batch_size, count))[0]
-
-        best = max((size for size in BATCH_SIZES if size <= n), key=rate)
-
-        def bare(forward=forward, best=best, n=n) -> None:
-            """Run the network over the same images, at its best batch size."""
-            forward(best, n)
-
-        bare()
-        for engine, precision, *wanted in ENGINES:
-            second = engine == "openvino"
-            if second and (size < SMALLEST or not importlib.util.find_spec("openvino")):
-                continue
-
-            def extract(base=base, images=images, engine=engine, precision=precision) -> None:
-                """Extract into an empty cache, the reading of files included."""
-                with empty_cache():
-                    tl.extract_features(
-                        base, images, engine=engine, precision=precision, progress=False
-                    )
-
-            extract()
-            how = f"{engine}, {precision}"
-            yield compare(
-                f"{name}{'' if cut is None else f' to {cut}'} at {size} px, {how}: from files",
-                extract,
-                bare,
-                repeats=repeats,
-                wanted=wanted[name == "vgg16"],
-                notes={"images": n, "best batch size": best},
-            )
-        yield {
-            "name": f"{name}{'' if cut is None else f' to {cut}'} at {size} px: reading alone",
-            **reading(images, bare, repeats),
+        forward = partial(run_bare, pooled_features(base), in_memory)
+        best = max((one for one in BATCH_SIZES if one <= n), key=partial(rate, forward, n))
+        ways: dict[str, Callable[[], Any]] = {
+            "bare": partial(forward, best, n),
+            "keras: from files": partial(extract, base, images, "keras", "float32"),
+            "reading alone": partial(images.load, None, size),
         }
+        if importlib.util.find_spec("openvino") and size >= SMALLEST:
+            for precision in PRECISIONS:
+                ways[f"openvino, {precision}: from files"] = partial(
+                    extract, base, images, "openvino", precision
+                )
+                bare = forward_pass(pooled_features(base), "openvino", precision)
+                ways[f"openvino, {precision}: in memory"] = partial(bare, in_memory)
+            ways["plain OpenVINO: from files"] = PlainOpenVINO(base, images)
+        times = in_turn(ways, min(repeats, 3) if name == "vgg16" else repeats)
+        where = f"{name}{'' if cut is None else f' to {cut}'} at {size} px"
+        notes = {"images": n, "best batch size of the bare pass": best}
+        for way in list(ways)[1:]:
+            key = "keras" if way.startswith("keras") else way.split(":")[0].split(", ")[-1]
+            wanted = WANTED[key][name == "vgg16"] if "from files" in way and key in WANTED else None
+            yield describe(
+                f"{where}, {way}",
+                list(zip(times[way], times["bare"], strict=True)),
+                wanted=wanted,
+                notes=notes,
+            )
+        for precision in PRECISIONS if "plain OpenVINO: from files" in times else ():
+            ours, plain = (
+                times[f"{way}: from files"] for way in (f"openvino, {precision}", "plain OpenVINO")
+            )
+            yield describe(
+                f"{where}, openvino, {precision}, against plain OpenVINO: from files",
+                list(zip(ours, plain, strict=True)),
+                wanted=1.0,
+                notes=notes,
+            )
 
 
-def reading(images: Any, bare: Any, repeats: int) -> dict[str, Any]:
-    """Compare reading and resizing the files with the bare forward passes."""
-    row = compare("", lambda: images.load(None, images.image_size), bare, repeats=repeats, wanted=1)
-    del row["name"]
-    return row
+def run_bare(model: keras.Model, in_memory: np.ndarray, batch_size: int, count: int) -> None:
+    """Run a network over the first images in memory."""
+    for start in range(0, count, batch_size):
+        model.predict_on_batch(in_memory[start : start + batch_size])
+
+
+def rate(forward: Callable[[int, int], None], n: int, batch_size: int) -> float:
+    """Return images a second at one batch size, after a first run that builds the graph."""
+    forward(batch_size, batch_size)
+    count = max(batch_size, min(n, 128) // batch_size * batch_size)
+    return count / seconds_of(lambda: forward(batch_size, count))[0]
+
+
+def extract(base: tl.Backbone, images: tl.Split, engine: str, precision: str) -> None:
+    """Extract into an empty cache, the reading of files included."""
+    with empty_cache():
+        tl.extract_features(base, images, engine=engine, precision=precision, progress=False)
+
+
+class PlainOpenVINO:
+    """OpenVINO as its own first example has it: read, compile once, call with a batch; then save."""
+
+    def __init__(self, base: tl.Backbone, images: tl.Split) -> None:
+        import openvino
+
+        self.paths, self.size = images.paths or (), base.input_size
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "network.xml"
+            pooled_features(base).export(str(path), format="openvino", verbose=False)
+            self.network = openvino.Core().compile_model(str(path), "CPU")
+
+    def __call__(self) -> None:
+        """Read by Keras's own function, 32 images at a time."""
+        found = []
+        for start in range(0, len(self.paths), 32):
+            batch = [
+                keras.utils.img_to_array(keras.utils.load_img(path, target_size=(self.size,) * 2))
+                for path in self.paths[start : start + 32]
+            ]
+            found.append(self.network(np.stack(batch))[0])
+        with tempfile.TemporaryDirectory() as folder:
+            np.save(Path(folder) / "features.npy", np.concatenate(found))

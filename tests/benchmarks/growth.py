@@ -1,112 +1,131 @@
-"""How time and memory of extraction grow with the number of images, and what half precision costs."""
+"""How time and memory grow from a thousand to 200,000 images."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import tlhelpers as tl
-from benchmarks.places import empty_cache
-from tlhelpers.transfer.heads import fit_linear_head
+COUNTS = (1_000, 4_000, 20_000, 60_000, 200_000)
+MOST_TRAINED = 20_000
 
-COUNTS = (1_000, 5_000, 20_000, 50_000)
-
-# In a process of its own, since a process's peak memory never falls.
-EXTRACT = """
-import json, sys, time
+# Each in a process of its own, since a process's peak memory never falls. What is built once, the
+# network and its graph, is built on other images before the clock starts.
+COMMON = """
+import json, shutil, sys, time
+from pathlib import Path
 import numpy as np
 import tlhelpers as tl
 from tlhelpers.runtime import peak_memory_gibibytes
-
-class Drawn:
-    def __init__(self, n):
-        self.n = n
-    def __len__(self):
-        return self.n
-    def load(self, rows, size):
-        return np.stack([np.random.default_rng(r).integers(0, 256, (size, size, 3), "uint8") for r in rows])
-    def digests(self):
-        return [i.to_bytes(32, "big") for i in range(self.n)]
-
-n = int(sys.argv[1])
+folder, few, to = map(Path, sys.argv[1:])
 tl.setup(seed=0)
+"""
+JOBS = {
+    "load_folder": """
+def job(photos):
+    tl.load_folder(photos, image_size=32)
+""",
+    "extract_features": """
 base = tl.load_backbone("vgg16_mini", 32, cut="block3_pool")
-tl.extract_features(base, Drawn(512), progress=False)
-started = time.perf_counter()
-features = tl.extract_features(base, Drawn(n), progress=False)
-seconds = time.perf_counter() - started
-print(json.dumps({"seconds": seconds, "peak": peak_memory_gibibytes(), "shape": features.shape}))
+def job(photos):
+    split = tl.Split.from_paths(
+        paths := sorted(photos.glob("*/*.jpg")), np.zeros(len(paths), int), ["a"], image_size=32
+    )
+    tl.extract_features(base, split, progress=False)
+""",
+    "extraction in shards, and a head streamed over them": """
+from tlhelpers.workflow.shards import extract_shards
+from tlhelpers.workflow.streamed import fit_streamed
+def job(photos):
+    shutil.rmtree(to, ignore_errors=True)
+    extract_shards(photos, to, backbone="vgg16_mini", image_size=32, cut="block3_pool")
+    fit_streamed(to, epochs=2)
+""",
+    "train": """
+from tlhelpers.workflow.train import train_folder
+def job(photos):
+    train_folder(photos, to / photos.name, backbone="vgg16_mini", minutes=0, formats=())
+""",
+}
+TIMED = """
+job(few)
+started, worked = time.perf_counter(), time.process_time()
+job(folder)
+found = {"seconds": time.perf_counter() - started, "processor": time.process_time() - worked}
+print(json.dumps({**found, "peak": peak_memory_gibibytes()}))
 """
 
 
 def rows(share: float, repeats: int) -> Iterator[dict[str, Any]]:
-    """Measure growth, then the score with features in single and in half precision."""
-    found = []
-    for n in (max(600, round(share * n)) for n in COUNTS):
-        with tempfile.TemporaryDirectory() as folder:
-            done = subprocess.run(
-                [sys.executable, "-c", EXTRACT, str(n)],
-                env={**_environment(), "TLH_CACHE": folder},
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-        found.append({"images": n, **json.loads(done.stdout.splitlines()[-1])})
-    counts = [one["images"] for one in found]
-    peaks = [one["peak"] for one in found]
-    # Half the images were computed by the warm-up where there are few: the slope is of the rest.
-    computed = np.log([n - 512 for n in counts])
-    slope = float(np.polyfit(computed, np.log([one["seconds"] for one in found]), 1)[0])
-    yield {
-        "name": f"peak memory of extraction, {counts[-1]:,} images over {counts[0]:,}",
-        "ratio": peaks[-1] / peaks[0],
-        "wanted": 1.1,
-        "notes": {"runs": found},
-    }
-    yield {
-        "name": "slope of seconds by images, both logarithmic",
-        "ratio": slope,
-        "wanted": 1.05,
-        "notes": {},
-    }
-    yield half_precision()
+    """Measure every job at every count, and fit slopes."""
+    counts = sorted({max(600, round(share * n)) for n in COUNTS})
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in JOBS}
+    with tempfile.TemporaryDirectory() as place:
+        few = draw(Path(place) / "few", 600, seed=1)
+        for n in counts:
+            photos = draw(Path(place) / f"{n}", n)
+            for name, job in JOBS.items():
+                if name != "train" or n <= max(600, round(share * MOST_TRAINED)):
+                    found[name].append({"images": n, **measured(job, photos, few)})
+    yield from summary(found)
 
 
-def half_precision() -> dict[str, Any]:
-    """Fit heads on features in single and half precision, of ten draws of 20 labels a class."""
-    base = tl.load_backbone("vgg16_mini", 64)
-    differences = []
-    with empty_cache():
-        for seed in range(10):
-            data = tl.load_dataset("pets", n=400, test=500, seed=seed).few(20)
-            scores = []
-            for dtype in ("float32", "float16"):
-                train, held_out, test = (
-                    np.asarray(tl.extract_features(base, split, dtype=dtype), np.float32)
-                    for split in (data.train, data.validation, data.test)
-                )
-                head = fit_linear_head(
-                    train, data.train.labels, held_out, data.validation.labels, num_classes=2
-                )
-                guesses = head.probabilities(test).argmax(axis=1)
-                scores.append(float((guesses == data.test.labels).mean()))
-            differences.append(scores[1] - scores[0])
-    return {
-        "name": "test accuracy with features in half precision, minus single, mean of ten draws",
-        "ratio": float(np.mean(differences)),
-        "low": min(differences),
-        "high": max(differences),
-        "wanted": 0.0,
-        "notes": {"test images": 500},
-    }
+def summary(found: dict[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """Make rows of what was measured of each job."""
+    for name, runs in found.items():
+        yield {
+            "name": f"{name}: slope of processor seconds by images, both logarithmic",
+            **slope(runs),
+            "wanted": 1.05,
+            "notes": {"runs": runs},
+        }
+        yield {
+            "name": f"{name}: peak memory, most images over fewest",
+            "ratio": runs[-1]["peak"] / runs[0]["peak"],
+            "wanted": 1.1,
+            "notes": {},
+        }
 
 
-def _environment() -> dict[str, str]:
-    """Return this process's environment."""
-    import os
+def draw(folder: Path, n: int, seed: int = 0, size: int = 64, cells: int = 6) -> Path:
+    """Write n different JPEG files of two classes, brighter above or below, out of random cells."""
+    from PIL import Image
 
-    return dict(os.environ)
+    rng = np.random.default_rng(seed)
+    ramp = np.linspace(25, -25, cells)[:, None, None]
+    for row in range(n):
+        label = row % 2
+        grid = rng.integers(30, 226, (cells, cells, 3)) + (-ramp if label else ramp)
+        path = folder / ("above", "below")[label] / f"{row:06}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        small = Image.fromarray(grid.astype(np.uint8))
+        small.resize((size, size), Image.Resampling.BICUBIC).save(path, quality=80)
+    return folder
+
+
+def measured(job: str, photos: Path, few: Path) -> dict[str, float]:
+    """Return seconds and peak GiB of a job in a new process, with an empty cache."""
+    with tempfile.TemporaryDirectory() as cache:
+        done = subprocess.run(
+            [sys.executable, "-c", COMMON + job + TIMED, str(photos), str(few), f"{cache}/to"],
+            env={**os.environ, "TLH_CACHE": cache},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def slope(runs: list[dict[str, Any]]) -> dict[str, float]:
+    """Fit a line to the logarithms; the spread is that of the slopes between neighbours."""
+    images, seconds = (np.log([run[key] for run in runs]) for key in ("images", "processor"))
+    if len(runs) < 2:
+        return {"ratio": float("nan")}
+    steps = np.diff(seconds) / np.diff(images)
+    fitted = np.polyfit(images, seconds, 1)[0]
+    return {"ratio": float(fitted), "low": float(steps.min()), "high": float(steps.max())}

@@ -13,41 +13,41 @@ def seconds_of(action: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - started, result
 
 
-def compare(
-    name: str,
-    ours: Callable[[], Any],
-    other: Callable[[], Any],
-    *,
-    repeats: int,
-    wanted: float,
-    notes: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Run two actions in turn and describe how many times faster the first is.
+def in_turn(
+    ways: dict[str, Callable[[], Any]], repeats: int, first: bool = True
+) -> dict[str, list[tuple[float, Any]]]:
+    """Run all ways in turn, at first unmeasured: seconds and results of each, by its name.
 
-    Args:
-        name: What is compared.
-        ours: The first action; what it returns is kept of the last run.
-        other: The second.
-        repeats: How often each is run.
-        wanted: The ratio aimed at: seconds of the other over ours.
-        notes: Further facts for the record.
-
-    Returns:
-        A row of the record: ``name``, ``ratio`` (median), ``low``, ``high``, ``repeats``,
-        ``wanted``, ``seconds_ours`` and ``seconds_other`` (medians), ``returned`` and ``notes``.
+    What belongs to one round ran within it, so the ratio of two ways is taken round by round.
     """
-    rounds = [(seconds_of(ours), seconds_of(other)) for _ in range(repeats)]
-    return describe(name, rounds, wanted=wanted, notes=notes)
+    for action in ways.values() if first else ():
+        action()
+    times: dict[str, list[tuple[float, Any]]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, action in ways.items():
+            times[name].append(seconds_of(action))
+    return times
 
 
 def describe(
     name: str,
     rounds: list[tuple[tuple[float, Any], tuple[float, Any]]],
     *,
-    wanted: float,
+    wanted: float | None,
     notes: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Make a row of what :func:`seconds_of` gave for two actions, in one round or several."""
+    """Make a row of what :func:`seconds_of` gave for two actions, in one round or several.
+
+    Args:
+        name: What is compared.
+        rounds: Seconds and result of ours, then of the other, for each round.
+        wanted: The ratio aimed at: seconds of the other over ours; None where none was.
+        notes: Further facts for the record.
+
+    Returns:
+        A row of the record: ``name``, ``ratio`` (median), ``low``, ``high``, ``repeats``,
+        ``wanted``, ``seconds_ours`` and ``seconds_other`` (medians), ``returned`` and ``notes``.
+    """
     pairs = [(ours[0], other[0]) for ours, other in rounds]
     returned = [result for _, result in rounds[-1]]
     ratios = sorted(b / a for a, b in pairs)

@@ -15,10 +15,10 @@ def test_a_pair_gives_the_ratio_of_its_seconds_and_what_both_returned(monkeypatc
         clock[0] += seconds.pop()
         return result
 
-    ours, other = [2.0, 2.0, 2.0], [6.0, 5.0, 8.0]
-    row = pairs.compare(
-        "a nap", lambda: takes(ours, 0.9), lambda: takes(other, 0.8), repeats=3, wanted=2
-    )
+    ours, other = [2.0, 2.0, 2.0, 9.0], [6.0, 5.0, 8.0, 9.0]
+    ways = {"ours": lambda: takes(ours, 0.9), "other": lambda: takes(other, 0.8)}
+    times = pairs.in_turn(ways, 3)
+    row = pairs.describe("a nap", list(zip(times["ours"], times["other"], strict=True)), wanted=2)
     assert (row["low"], row["ratio"], row["high"]) == (2.5, 3.0, 4.0)
     assert row["returned"] == [0.9, 0.8]
     assert row["repeats"] == 3
