@@ -383,3 +383,19 @@ def test_the_command_says_what_was_odd(small, tmp_path):
 def test_solutions_give_full_marks(small, tmp_path):
     rows = graded(small, tmp_path, {"a.ipynb": answered(small[1], SOLUTIONS)})
     assert (rows["a.ipynb"].points, rows["a.ipynb"].of) == (9, 9)
+
+
+@pytest.mark.slow
+def test_solved_copies_of_the_books_chapters_get_full_marks(tmp_path):
+    """Of those that take seconds; others, some minutes each: TLH_CHAPTERS="07 11" pytest -k solved."""
+    book = Path(__file__).resolve().parents[2] / "book"
+    numbers = os.environ.get("TLH_CHAPTERS", "12 13 14 15").split()
+    chapters = [read_chapter(next(book.glob(f"{number}_*.ipynb"))) for number in numbers]
+    returned = tmp_path / "returned"
+    returned.mkdir()
+    for one in chapters:
+        solved = answered(student(one), {each.id: each.solution for each in one.exercises})
+        (returned / f"{one.name}.ipynb").write_text(json.dumps(solved), "utf-8")
+    rows = grade_folder(returned, tmp_path / "grades.csv", book, limits=Limits(600, 16), jobs=1)
+    assert {row.chapter: row.reason for row in rows} == {one.name: "graded" for one in chapters}
+    assert all(row.points == row.of > 0 for row in rows), (tmp_path / "grades.csv").read_text()

@@ -4,23 +4,26 @@ import ast
 import copy
 import importlib.util
 import json
+import re
 import resource
 import subprocess
 import sys
 import zipfile
+from importlib import import_module
 from pathlib import Path
 
 import nbformat
 import pytest
 from exercise_cases.chapter_02 import CASES
-from teaching import RIGHT, SOLUTIONS, WRONG, small_book
+from teaching import SOLUTIONS, WRONG, small_book
 
 from tlhelpers.book.exercises import EXERCISES
-from tlhelpers.book.kit.chapter import needed, plain, read_chapter
+from tlhelpers.book.kit.chapter import Chapter, needed, read_chapter
 from tlhelpers.book.kit.classroom import offline_section
 from tlhelpers.book.kit.handouts import instructor, student
 from tlhelpers.book.kit.points import points_of, read_points
-from tlhelpers.book.kit.releases import hidden_test
+from tlhelpers.book.kit.releases import hidden_test, name_of, solved
+from tlhelpers.book.kit.words import cited, plain
 from tlhelpers.book.notebooks import find_chapters
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,7 +136,7 @@ def test_students_get_no_solution_and_no_output(small):
     assert not any(cell.get("outputs") for cell in given["cells"])
     assert "secret output" not in text
     assert [text.count(f'check(\\"{name}\\"') for name in SOLUTIONS] == [1, 1, 1]
-    assert "It has 784 pixels [pan2010survey]." in text
+    assert "It has 784 pixels [pan2010survey]." in text  # the small book has no bibliography
     assert "tl.glue" not in text
     assert "def area" in text  # hidden in the book, and needed by what is not
     assert "Open in Colab" not in text
@@ -168,9 +171,41 @@ def test_ids_are_unique_and_no_solution_is_in_a_chapters_student_notebook(path):
         assert not one.solution or not any(one.solution in source for source in sources), one.id
 
 
-def test_text_reads_well_outside_the_book():
-    text = "See [](05_cats.ipynb) and {numref}`fig-05` {cite:p}`a,b`."
-    assert plain(text, []) == "See [05_cats.ipynb](05_cats.ipynb) and fig-05 [a, b]."
+OUTSIDE = {
+    "[](05_cats.ipynb#x) and {numref}`fig-05-first`": "[chapter 5](05_cats.ipynb) and the figure “first”",
+    "{cite:t}`he2019rethinking` {cite:p}`weiss2016survey,none`":
+        "He et al. (2019) [Weiss et al. 2016; none]",
+    "[it](#here), [](D_common_mistakes.md), [b](https://x.org/)": "it, appendix D, [b](https://x.org/)",
+    "`layers[0](x)` {ref}`a gain <e02>`": "`layers[0](x)` a gain",
+    "(e38)=\nIt lacks": "It lacks",
+    ":::{admonition} Points\n:class: rubric\n\n- 2: one\n:::\nAfter": "> **Points**\n>\n> - 2: one\nAfter",
+    "```{code-block} python\n:name: lst\nx = 1\n```": "```python\nx = 1\n```",
+    "```{figure} a.svg\n:alt: Circles\n\nA network.\n```": "*A network.* (Circles.)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", OUTSIDE)
+def test_text_reads_well_outside_the_book(text):
+    assert plain(text, Chapter("09_x", [], (), ROOT / "book")) == OUTSIDE[text]
+
+
+def test_a_work_is_called_by_its_authors_and_year(tmp_path):
+    (tmp_path / "a.bib").write_text(
+        "@book{a,\n  author = {Doll{\\'a}r, Piotr and {The Group}},\n  year = {2001}\n}\n"
+    )
+    assert cited(tmp_path / "a.bib") == {"a": ("Dollár and The Group", "2001")}
+    works = cited(ROOT / "book" / "references.bib")
+    assert len(works) == (ROOT / "book" / "references.bib").read_text("utf-8").count("\n@") + 1
+    assert all(re.fullmatch(r"\d{4}", year) and who[:1].isalpha() for who, year in works.values())
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_students_notebook_shows_nothing_of_the_sites_markup(path):
+    for cell in student(read_chapter(path))["cells"]:
+        if cell["cell_type"] == "markdown":
+            assert not re.search(
+                r"^:::|^```\{|^\([\w-]+\)=$|\]\(#|\{\w+(:\w+)?\}`", cell["source"], re.M
+            )
 
 
 # What a search for an exercise's id finds
@@ -202,63 +237,82 @@ from pathlib import Path
 from tlhelpers.book.kit.chapter import read_chapter
 from tlhelpers.book.kit.points import read_points
 from tlhelpers.book.kit.releases import nbgrader_release, otter_release
-book, folder = map(Path, sys.argv[1:])
-chapters, table = [read_chapter(book / "02_small.ipynb")], read_points(book)
+path, folder = map(Path, sys.argv[1:])
+chapters, table = [read_chapter(path)], read_points(path.parent)
 nbgrader_release(chapters, table, folder / "nbgrader")
 otter_release(chapters, table, folder / "otter")
 """
 
 
-@pytest.fixture(scope="module")
-def released(small, tmp_path_factory):
+@pytest.fixture(scope="module", params=["02_small", "03_loss_math"])
+def released(request, small, tmp_path_factory):
+    """A small chapter and one of the book's, as assignments: their folder, the chapter, its points."""
     need_autograders()
-    folder = tmp_path_factory.mktemp("released")
-    command = [sys.executable, "-c", RELEASE, small[0], folder]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    folder, book = tmp_path_factory.mktemp("released"), small[0]
+    if request.param != "02_small":
+        book = ROOT / "book"
+    path = book / f"{request.param}.ipynb"
+    done = subprocess.run(
+        [sys.executable, "-c", RELEASE, path, folder], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
-    return folder
+    return folder, read_chapter(path), read_points(book)
 
 
-def filled(document, answers):
-    """Put answers into the variables of an assignment's notebook."""
-    done = copy.deepcopy(document)
-    for cell in done["cells"]:
-        for name, text in answers.items():
-            stub = f"answer_{name[-1]} = ..."
-            if cell["cell_type"] == "code":
-                cell["source"] = "".join(cell["source"]).replace(stub, stub[:-3] + text)
-    return done
+def class_of(chapter):
+    """What three students put in place of each variable's ``...``: all right, nothing, mistakes."""
+    asked = [one for one in chapter.exercises if one.solution]
+    cases = import_module(f"exercise_cases.chapter_{chapter.name[:2]}").CASES
+    mistakes = {one: f"{name_of(one)} = {next(iter(cases[one.id][1]))!r}" for one in asked}
+    texts = {"solved": {one: solved(one) for one in asked}, "empty": {}, "mistaken": mistakes}
+    return {
+        student: {f"{name_of(one)} = ...": text for one, text in answers.items()}
+        for student, answers in texts.items()
+    }
 
 
-def test_hidden_tests_and_solutions_are_only_in_the_instructors_files(small, released):
-    _, chapter, table = small
+def expected(chapter, table):
+    """Say what the table gives: all for right answers, the form's points for mistakes."""
+    worth = [points_of(table, one.id) for one in chapter.exercises if one.solution]
+    return {
+        "solved": sum(one.most for one in worth),
+        "empty": 0,
+        "mistaken": sum(one.form for one in worth),
+    }
+
+
+def hand_in(given, chapter, place):
+    """Write each student's copy of an assignment's notebook to where ``place`` says."""
+    for name, answers in class_of(chapter).items():
+        done = copy.deepcopy(given)
+        for cell in done["cells"]:
+            for stub, text in answers.items():
+                if cell["cell_type"] == "code":
+                    cell["source"] = "".join(cell["source"]).replace(stub, text)
+        path = place(name) / f"{chapter.name}.ipynb"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(done), "utf-8")
+
+
+def test_hidden_tests_and_solutions_are_only_in_the_instructors_files(released):
+    folder, chapter, table = released
+    name = chapter.name
     public = [
-        released / "nbgrader/release/02_small/02_small.ipynb",
-        released / "otter/02_small/student/02_small.ipynb",
+        folder / f"nbgrader/release/{name}/{name}.ipynb",
+        folder / f"otter/{name}/student/{name}.ipynb",
     ]
     for path in public:
         text = path.read_text("utf-8")
         assert "agrees" not in text
         for one in chapter.exercises:
-            assert not one.solution or one.solution.splitlines()[-1] not in text
             if one.solution:
+                assert json.dumps(one.solution.splitlines()[-1])[1:-1] not in text
                 assert hidden_test(one, points_of(table, one.id)).splitlines()[-1] not in text
-    source = (released / "nbgrader/source/02_small/02_small.ipynb").read_text("utf-8")
+    source = (folder / f"nbgrader/source/{name}/{name}.ipynb").read_text("utf-8")
     assert "BEGIN HIDDEN TESTS" in source
-    graders = list((released / "otter/02_small/autograder").glob("*.zip"))
-    with zipfile.ZipFile(graders[0]) as file:
-        assert "agrees" in file.read("tests/q02_1.py").decode()
-
-
-def expected(answers, table):
-    """Say what the table gives: all for right answers, the form's points for wrong ones."""
-    worth = [points_of(table, name) for name in RIGHT]
-    if answers is None:
-        return 0
-    return sum(one.most if answers is RIGHT else one.form for one in worth)
-
-
-CLASS = {"solved": RIGHT, "empty": None, "mistaken": WRONG}
+    (grader,) = (folder / f"otter/{name}/autograder").glob("*.zip")
+    with zipfile.ZipFile(grader) as file:
+        assert "agrees" in file.read(f"tests/q{name[:2]}_1.py").decode()
 
 
 def test_the_usual_mistakes_are_those_that_the_checks_know():
@@ -266,12 +320,12 @@ def test_the_usual_mistakes_are_those_that_the_checks_know():
         assert ast.literal_eval(wrong) in CASES[name][1]
 
 
-def ran(script, folder):
+def ran(script, folder, *given):
     """Run a script as an instructor would run the tool: apart from these tests, with no network."""
     from tlhelpers.book.kit.sandbox import has_namespaces
 
     alone = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c"]
-    command = [sys.executable, "-W", "ignore", "-c", script]
+    command = [sys.executable, "-W", "ignore", "-c", script, *given]
     if has_namespaces():  # a kernel is spoken to by the machine's own address
         command = [*alone, 'ip link set lo up 2>/dev/null; exec "$@"', "sh", *command]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
@@ -280,58 +334,57 @@ def ran(script, folder):
 
 
 NBGRADER = """
-import json
+import json, sys
 from nbgrader.api import Gradebook
 from nbgrader.apps import NbGraderAPI
 from traitlets.config import Config
 from tlhelpers.book.kit.releases import quiet
+chapter, names = sys.argv[1], ("solved", "empty", "mistaken")
 config = Config()
 config.CourseDirectory.root = "."
 with quiet():
     api = NbGraderAPI(config=config)
-    failed = [done for name in NAMES if not (done := api.autograde("02_small", name))["success"]]
+    done = [api.autograde(chapter, name) for name in names]
+    failed = [one for one in done if not one["success"]]
 with Gradebook("sqlite:///gradebook.db") as book:
-    marks = {name: book.find_submission("02_small", name).score for name in NAMES}
-    most = book.find_assignment("02_small").max_score
+    marks = {name: book.find_submission(chapter, name).score for name in names}
+    most = book.find_assignment(chapter).max_score
 print(json.dumps([failed, marks, most]))
 """
 OTTER = """
-import json
+import json, sys
 from otter.api import grade_submission
 from tlhelpers.book.kit.releases import quiet
+chapter, grader = sys.argv[1:]
+names = ("solved", "empty", "mistaken")
 with quiet():
-    marks = {name: grade_submission(f"{name}/02_small.ipynb", GRADER).total for name in NAMES}
+    marks = {name: grade_submission(f"{name}/{chapter}.ipynb", grader).total for name in names}
 print(json.dumps(marks))
 """
 
 
 @pytest.mark.slow
-def test_nbgrader_grades_as_the_table_says(small, released):
-    course, table = released / "nbgrader", small[2]
-    given = json.loads((course / "release/02_small/02_small.ipynb").read_text("utf-8"))
-    for name, answers in CLASS.items():
-        place = course / "submitted" / name / "02_small"
-        place.mkdir(parents=True)
-        done = given if answers is None else filled(given, answers)
-        (place / "02_small.ipynb").write_text(json.dumps(done), "utf-8")
-    failed, marks, most = ran(NBGRADER.replace("NAMES", repr(list(CLASS))), course)
+def test_nbgrader_grades_as_the_table_says(released):
+    folder, chapter, table = released
+    course, name = folder / "nbgrader", chapter.name
+    given = json.loads((course / f"release/{name}/{name}.ipynb").read_text("utf-8"))
+    hand_in(given, chapter, lambda student: course / "submitted" / student / name)
+    failed, marks, most = ran(NBGRADER, course, name)
     assert not failed
-    assert marks == {name: expected(answers, table) for name, answers in CLASS.items()}
-    assert most == expected(RIGHT, table) + 4  # and four by hand
+    assert marks == expected(chapter, table)
+    by_hand = sum(one.open_points for one in chapter.exercises)
+    assert most == marks["solved"] + by_hand
+    assert by_hand >= 4
 
 
 @pytest.mark.slow
-def test_otter_grades_as_the_table_says(small, released, tmp_path):
-    table, place = small[2], released / "otter/02_small"
+def test_otter_grades_as_the_table_says(released, tmp_path):
+    folder, chapter, table = released
+    place = folder / "otter" / chapter.name
     (grader,) = place.glob("autograder/*.zip")
-    given = json.loads((place / "student/02_small.ipynb").read_text("utf-8"))
-    for name, answers in CLASS.items():
-        (tmp_path / name).mkdir()
-        done = given if answers is None else filled(given, answers)
-        (tmp_path / name / "02_small.ipynb").write_text(json.dumps(done), "utf-8")
-    script = OTTER.replace("NAMES", repr(list(CLASS))).replace("GRADER", repr(str(grader)))
-    marks = ran(script, tmp_path)
-    assert marks == {name: expected(answers, table) for name, answers in CLASS.items()}
+    given = json.loads((place / f"student/{chapter.name}.ipynb").read_text("utf-8"))
+    hand_in(given, chapter, lambda student: tmp_path / student)
+    assert ran(OTTER, tmp_path, chapter.name, str(grader)) == expected(chapter, table)
 
 
 # The whole kit

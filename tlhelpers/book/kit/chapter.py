@@ -14,7 +14,6 @@ EXERCISE = re.compile(r"^\*\*(\d+)\.\*\* ", re.M)
 CHECK = re.compile(r"""\bcheck\(\s*["'](\d\d-\d+)["']""")
 RUBRIC = re.compile(r"^:::\{admonition\}[^\n]*\n:class: rubric[^\n]*\n(.*?)^:::$", re.M | re.S)
 PREDICTION = "Predict before running"
-ROLE = re.compile(r"\{([\w:]+)\}`([^`]+)`")
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,13 @@ class Chapter:
         name: Its file's name without the suffix, such as ``"05_cats_dogs_vgg16"``.
         cells: Its cells as they are stored.
         exercises: Its exercises, in order.
+        folder: The book's folder. Defaults to the working folder.
     """
 
     name: str
     cells: list[dict[str, Any]]
     exercises: tuple[Exercise, ...]
+    folder: Path = Path()
 
     @property
     def title(self) -> str:
@@ -130,7 +131,7 @@ def read_chapter(path: str | Path) -> Chapter:
             f"A check names the exercise above it. Received: {', '.join(solutions)} of "
             f"{path.name}, which has no such exercise."
         )
-    return Chapter(path.stem, cells, tuple(exercises))
+    return Chapter(path.stem, cells, tuple(exercises), path.parent)
 
 
 def without_check(code: str) -> str:
@@ -145,38 +146,6 @@ def shown(cell: dict[str, Any]) -> str:
     for output in cell.get("outputs", []):
         found.append(output.get("text") or output.get("data", {}).get("text/plain", ""))
     return "".join("".join(text) for text in found).strip()
-
-
-def plain(text: str, cells: list[dict[str, Any]]) -> str:
-    """Return Markdown that reads well outside the book: numbers in place of the roles that hold them.
-
-    Args:
-        text: Markdown of the chapter.
-        cells: The chapter's cells, whose outputs hold the numbers.
-
-    Returns:
-        The same with ``{glue:text}`` replaced by what was measured, and other roles by their words.
-
-    Example:
-        >>> plain("{cite:t}`pan2010survey` fixed the terms", [])
-        'pan2010survey fixed the terms'
-    """
-    glued = {}
-    for cell in cells:
-        for output in cell.get("outputs", []):
-            name = output.get("metadata", {}).get("scrapbook", {}).get("name")
-            if name is not None:
-                value = output["data"].get("application/papermill.record/text/plain", "")
-                glued[name] = ast.literal_eval("".join(value)) if value else ""
-
-    def put(match: re.Match[str]) -> str:
-        """Give what a role stands for."""
-        role, content = match.groups()
-        if role.startswith("glue"):
-            return str(glued.get(content, content))
-        return f"[{content.replace(',', ', ')}]" if role == "cite:p" else content
-
-    return re.sub(r"\[\]\(([^)]+)\)", r"[\1](\1)", ROLE.sub(put, text))
 
 
 def needed(program: Iterable[str], wanted: str) -> list[str]:

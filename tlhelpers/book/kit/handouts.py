@@ -10,12 +10,12 @@ from tlhelpers.book.kit.chapter import (
     Exercise,
     is_solution,
     needed,
-    plain,
     source,
     statements,
     tags,
 )
 from tlhelpers.book.kit.points import Points, points_of
+from tlhelpers.book.kit.words import plain
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -180,7 +180,7 @@ def _copy(cell: dict[str, Any], chapter: Chapter) -> dict[str, Any]:
     """Return a cell without outputs, its text readable outside the book, its exercise noted."""
     text = source(cell)
     if cell["cell_type"] == "markdown":
-        lines = plain(text, chapter.cells).splitlines()
+        lines = plain(text, chapter).splitlines()
         kept = "\n".join(line for line in lines if not line.startswith("[![Open in Colab]"))
         return {**markdown(kept), "id": cell["id"]}
     named = {key: value for key, value in cell["metadata"].items() if key == "tags"}

@@ -17,9 +17,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tlhelpers.book.kit.chapter import Chapter, Exercise, needed, plain
+from tlhelpers.book.kit.chapter import Chapter, Exercise, needed
 from tlhelpers.book.kit.handouts import code, markdown, notebook
 from tlhelpers.book.kit.points import Points, points_of
+from tlhelpers.book.kit.words import plain
 
 ABOUT = (
     "The exercises of the chapter, to be handed in. Put each answer into the variable that its cell "
@@ -128,7 +129,7 @@ def _graded(
 def question(exercise: Exercise, chapter: Chapter) -> dict[str, Any]:
     """Return the cell that asks an exercise's question, with its rubric where it has one."""
     number = exercise.id.partition("-")[2]
-    text = plain(exercise.question, chapter.cells).replace("`answer`", f"`{name_of(exercise)}`")
+    text = plain(exercise.question, chapter).replace("`answer`", f"`{name_of(exercise)}`")
     rubric = f"\n\nPoints:\n\n{exercise.rubric}" if exercise.rubric else ""
     return markdown(f"**{number}.** {text}{rubric}")
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from tlhelpers.book.kit.chapter import Chapter, plain, source
+from tlhelpers.book.kit.chapter import Chapter, source
+from tlhelpers.book.kit.words import plain
 
 TEMPLATE = """<!DOCTYPE html>
 <html lang="en">
@@ -71,8 +72,8 @@ def figures(chapter: Chapter) -> list[dict[str, Any]]:
             if "image/png" in output.get("data", {}):
                 found.append(
                     {
-                        "heading": plain(heading, chapter.cells),
-                        "caption": plain(shown.get("figure", {}).get("caption", ""), chapter.cells),
+                        "heading": plain(heading, chapter),
+                        "caption": plain(shown.get("figure", {}).get("caption", ""), chapter),
                         "alt": shown.get("image", {}).get("alt", ""),
                         "png": "".join(output["data"]["image/png"]).replace("\n", ""),
                     }
