@@ -278,7 +278,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="notebooks at a time (default: one for each two processors)",
     )
-    grade.set_defaults(command=_grade, interrupted="No table of marks was written.")
+    grade.set_defaults(
+        command=_grade,
+        interrupted="Rows that were done are kept; the same command goes on with the rest.",
+    )
 
     record = commands.add_parser(
         "record",

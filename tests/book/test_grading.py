@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from teaching import RIGHT, SOLUTIONS, WRONG, answered, small_book
 
+from tlhelpers.book.kit import grading
 from tlhelpers.book.kit.chapter import read_chapter
 from tlhelpers.book.kit.grading import Limits, Row, grade_folder, table_of
 from tlhelpers.book.kit.handouts import student
@@ -331,6 +332,32 @@ def test_the_table_of_marks_is_new_and_harmless_in_a_spreadsheet(small, tmp_path
     assert (tmp_path / "grades.csv").read_text() == "by hand"
     with pytest.raises(ValueError, match="must not hold the book"):
         grade_folder(small[0].parent, tmp_path / "others.csv", small[0])
+
+
+def test_a_run_that_was_interrupted_goes_on_with_the_rest(small, tmp_path, monkeypatch):
+    returned, to, seen = tmp_path / "returned", tmp_path / "grades.csv", []
+    returned.mkdir()
+    for name in "abc":
+        (returned / f"{name}.ipynb").write_text(name)
+
+    def grade(self, path, hidden):
+        seen.append(path.stem)
+        if seen == ["a", "b"]:
+            raise KeyboardInterrupt
+        return Row(path.name, reason=f"graded as {len(seen)}")
+
+    monkeypatch.setattr(grading.Grader, "grade", grade)
+    with pytest.raises(KeyboardInterrupt):
+        grade_folder(returned, to, small[0], jobs=1)
+    assert not to.exists()
+    (returned / "c.ipynb").write_text("changed")
+    with open(tmp_path / ".grades.csv.part", "a") as file:
+        file.write('["torn')
+    del seen[2:]
+    rows = grade_folder(returned, to, small[0], jobs=1)
+    assert seen == ["a", "b", "b", "c"]
+    assert rows[0].reason == "graded as 1"
+    assert [path.name for path in tmp_path.iterdir() if "grades" in path.name] == ["grades.csv"]
 
 
 def test_what_is_no_notebook_gets_a_row_too(small, tmp_path):

@@ -5,8 +5,10 @@ answers run, on the book's own copy of what they depend on. The values they give
 judged here, by the checks and by what the solutions give.
 """
 
+import contextlib
 import csv
 import functools
+import hashlib
 import io
 import json
 import os
@@ -15,10 +17,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +287,8 @@ def grade_folder(
 ) -> list[Row]:
     """Grade every file of a folder, and write a table of it.
 
+    Rows are kept beside the table until all are there, so a run that was interrupted goes on.
+
     Args:
         returned: The folder of returned notebooks; it is only read.
         to: The CSV file to write, which must not exist: it may hold marks given by hand.
@@ -331,17 +336,48 @@ def grade_folder(
     grader = Grader(book, limits)
     hidden = [Path(folder).resolve() for folder in (returned, *keep_out) if Path(folder).is_dir()]
 
+    part, lock = to.with_name(f".{to.name}.part"), threading.Lock()
+    kept = _kept(part)
+
     def one(path: Path) -> Row:
-        """Grade one file under its name within the folder."""
+        """Grade one file under its name within the folder, if it was not graded before."""
+        name = visible(str(path.relative_to(returned)))
+        what = _what(path, name, grader)
+        if what in kept:
+            return Row(**kept[what])
         row = grader.grade(path, hidden)
-        row.file = visible(str(path.relative_to(returned)))
+        row.file = name
+        with lock, open(part, "a", encoding="utf-8") as file:
+            file.write(json.dumps([what, asdict(row)]) + "\n")
         return row
 
     workers = jobs or max(1, (os.cpu_count() or 2) // 2)
     with ThreadPoolExecutor(workers) as pool:
         rows = list(pool.map(one, files))
     write_atomically(to, table_of(rows))
+    part.unlink(missing_ok=True)
     return rows
+
+
+def _what(path: Path, name: str, grader: Grader) -> str:
+    """Return a digest of a returned file, its name, and all that its marks depend on."""
+    book = [(one.code, one.exercises) for one in grader.chapters.values()]
+    digest = hashlib.sha256(repr((name, grader.limits, grader.table, book)).encode())
+    if path.is_file() and not path.is_symlink():
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _kept(part: Path) -> dict[str, dict[str, Any]]:
+    """Return the rows of a run that was interrupted; the last line may be torn."""
+    kept = {}
+    for line in part.read_text("utf-8").splitlines() if part.is_file() else ():
+        with contextlib.suppress(ValueError):
+            what, row = json.loads(line)
+            kept[what] = row
+    return kept
 
 
 def table_of(rows: Sequence[Row]) -> str:
