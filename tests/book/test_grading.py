@@ -334,6 +334,13 @@ def test_the_table_of_marks_is_new_and_harmless_in_a_spreadsheet(small, tmp_path
         grade_folder(small[0].parent, tmp_path / "others.csv", small[0])
 
 
+def test_where_a_solution_does_not_run_the_row_says_so(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(grading.Grader, "_solve", lambda self, number: {})
+    row = graded(small, tmp_path, {"a.ipynb": answered(small[1], RIGHT)})["a.ipynb"]
+    assert row.points == row.of
+    assert row.reason.startswith("02-1: by its check alone: the solution did not run")
+
+
 def test_a_run_that_was_interrupted_goes_on_with_the_rest(small, tmp_path, monkeypatch):
     returned, to, seen = tmp_path / "returned", tmp_path / "grades.csv", []
     returned.mkdir()

@@ -35,6 +35,7 @@ from tlhelpers.files import write_atomically
 START = 90.0  # seconds in which a process must have started and read its notebook
 GRACE = 3.0  # seconds from the polite end of an answer's time to the hard one
 MOST_TOLD = 5_000_000  # bytes that a process may hand back
+UNCOMPARED = "by its check alone: the solution did not run here in the time or memory given"
 COLUMNS = ("file", "chapter", "points", "of", "by_hand", "seconds", "reason", "exercises")
 
 
@@ -86,6 +87,7 @@ class Grader:
         self.table: dict[str, Points] = read_points(book)
         self.limits = limits or Limits()
         self._solutions = functools.cache(self._solve)
+        self._solving = threading.Lock()
 
     def grade(self, path: Path, hidden: Sequence[Path] = ()) -> Row:
         """Grade one file.
@@ -134,6 +136,8 @@ class Grader:
             points, word = self._judge(exercise.id, worth, said)
             row.points, row.of = row.points + points, row.of + worth.most
             row.exercises[exercise.id] = f"{points}/{worth.most} {word}"
+            if word.endswith(UNCOMPARED):
+                reasons.append(f"{exercise.id}: {UNCOMPARED}")
             if said is not None and said.get("claims") and points < worth.most:
                 reasons.append(f"{exercise.id}: its stored output says it is right, its code not")
             if said is not None and "error" in said:
@@ -151,9 +155,10 @@ class Grader:
             return 0, "no answer" if said["answer"] is None else "not of the form asked for"
         if not found.right:
             return worth.form, "wrong"
-        expected = self._solutions(exercise[:2]).get(exercise)
+        with self._solving:  # once for all, though several notebooks wait for it
+            expected = self._solutions(exercise[:2]).get(exercise)
         if expected is None:
-            return worth.most, "right (by its check alone: the solution did not run)"
+            return worth.most, f"right {UNCOMPARED}"
         if not agrees(exercise, said["answer"], expected, worth.within):
             return worth.form, "passes its check, but is not what the solution gives"
         return worth.most, "right"
