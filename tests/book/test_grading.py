@@ -314,6 +314,20 @@ def test_what_an_answer_starts_does_not_outlive_it(small, tmp_path):
     assert "tl-orphan\n" not in names
 
 
+def test_an_answer_may_stand_in_a_cell_of_its_own_under_any_name(small, tmp_path):
+    notebook = answered(small[1], RIGHT)
+    place, cell = next(
+        (place, cell)
+        for place, cell in enumerate(notebook["cells"])
+        if cell["metadata"].get("tlhelpers", {}).get("exercise") == "02-1"
+    )
+    cell["source"] = 'check("02-1",\n    mine)'
+    own = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+    source = "from tlhelpers import check\nmine = 266_610"
+    notebook["cells"].insert(place, {**own, "source": source})
+    assert graded(small, tmp_path, {"a.ipynb": notebook})["a.ipynb"].points == 9
+
+
 def test_a_chapter_returned_whole_is_not_graded_by_its_own_solutions(small, tmp_path):
     whole = json.loads((small[0] / "02_small.ipynb").read_text("utf-8"))
     assert graded(small, tmp_path, {"whole.ipynb": whole})["whole.ipynb"].points == 0
