@@ -18,7 +18,7 @@ from tlhelpers.book.kit.chapter import read_chapter
 from tlhelpers.book.kit.grading import Limits, Row, grade_folder, table_of
 from tlhelpers.book.kit.handouts import student
 from tlhelpers.book.kit.sandbox import has_namespaces
-from tlhelpers.book.kit.worker import is_stub, simple
+from tlhelpers.book.kit.worker import is_stub, plain_python, simple
 
 if sys.platform != "linux":
     pytest.skip("processes are limited on Linux", allow_module_level=True)
@@ -321,7 +321,7 @@ def test_an_answer_may_stand_in_a_cell_of_its_own_under_any_name(small, tmp_path
         for place, cell in enumerate(notebook["cells"])
         if cell["metadata"].get("tlhelpers", {}).get("exercise") == "02-1"
     )
-    cell["source"] = 'check("02-1",\n    mine)'
+    cell["source"] = '%time display(mine, raw=True)\nmine?\ndisplay(mine)\ncheck("02-1",\n    mine)'
     own = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
     source = "from tlhelpers import check\nmine = 266_610"
     notebook["cells"].insert(place, {**own, "source": source})
@@ -400,6 +400,12 @@ def test_what_is_no_notebook_gets_a_row_too(small, tmp_path):
     assert rows[-1].file == r"zz/\udcff ada.txt"
     read = list(csv.DictReader((tmp_path / "grades.csv").read_text().splitlines()))
     assert [row["points"] for row in read] == ["0"] * 5
+
+
+def test_lines_for_the_notebook_alone_are_left_out():
+    text = "%time f()\n!ls\n  ?f\nf.g?\nx = 1"
+    assert plain_python(text) == "x = 1"
+    assert plain_python("x = (7\n% 4)") == "x = (7\n% 4)"
 
 
 def test_answers_travel_as_plain_values():
