@@ -3,8 +3,9 @@
 import json
 import os
 
+import pytest
 from benchmarks import __main__ as bench
-from benchmarks import pairs, places, start
+from benchmarks import growth, pairs, places, start, training
 
 
 def test_a_pair_gives_the_ratio_of_its_seconds_and_what_both_returned(monkeypatch):
@@ -47,3 +48,28 @@ def test_a_part_is_recorded_beside_the_others(tmp_path, monkeypatch):
     record = json.loads(bench.RECORD.read_text())
     assert set(record) == {"start", "growth"}
     assert "1.00" in bench.describe(record["growth"]["rows"][0])
+
+
+def test_growth_is_the_slope_of_logarithms_and_the_ratio_of_peaks():
+    runs = [{"images": n, "processor": 3e-6 * n**2, "peak": 1 + n / 1e5} for n in (1e3, 1e4, 1e5)]
+    slope, memory = growth.summary({"train": runs})
+    assert slope["ratio"] == pytest.approx(2)
+    assert slope["low"] == pytest.approx(slope["high"])
+    assert memory["ratio"] == pytest.approx(2 / 1.01)
+
+
+def test_drawn_files_all_differ(tmp_path):
+    paths = sorted(growth.draw(tmp_path / "a", 20).glob("*/*.jpg"))
+    assert len({path.read_bytes() for path in paths}) == len(paths) == 20
+
+
+def test_each_variant_of_a_training_is_compared_with_the_usual_one(monkeypatch):
+    seconds = {"float32": (4.0, 2.0), "mixed_bfloat16": (5.0, 1.0)}
+    monkeypatch.setattr(
+        training, "seconds_of_training", lambda way, share: seconds[way["precision"]]
+    )
+    rows = {row["name"]: row["ratio"] for row in training.rows(1.0, 2)}
+    assert rows["vgg16_mini at 64 px from scratch, an epoch: mixed_bfloat16"] == 2
+    assert rows["vgg16_mini at 64 px from scratch, what is spent once: mixed_bfloat16"] == 0.8
+    share = rows["vgg16_mini at 64 px from scratch: share spent once, of 9 epochs"]
+    assert share == pytest.approx(4 / 22)
