@@ -35,7 +35,8 @@ ALL = 5_000
 
 # Pictures, hashed pictures, and pairs of pictures compared at once, as suits the memory.
 _BLOCK, _MANY, _PAIRS = 512, 4096, 64
-_HASHES, _BITS, _CROWD = 16, 22, 64  # of a picture; of a hash; of those alike by one, looked at
+# Hashes of a picture; bits of each, at least; pictures alike by one that are looked at, at most.
+_HASHES, _BITS, _CROWD = 16, 22, 256
 _REACH = 1.25  # how far a crop may move a pixel of a thumbnail
 
 
@@ -47,10 +48,11 @@ def near_copies(
     Whether two pictures are near-copies depends on these two only, unless one has more than ten
     look-alikes. The thresholds were set on 2,000 photographs and 200 altered copies of some: see
     ``tests/data/test_copies.py``. Up to 5,000 pictures are compared each with each. Of more, only
-    those whose grey means lie on the same sides of 22 planes through the middle, in one of 16 draws
-    of planes (Charikar 2002, doi:10.1145/509907.509965): that finds copies in other sizes and
-    qualities, and of those that lost 3 % of each side 97 in 100, in time that grows with the number
-    of pictures and not with its square.
+    those whose grey means lie on the same sides of 22 planes through the middle (one more at 65,536
+    pictures, and with each doubling), in one of 16 draws of planes (Charikar 2002,
+    doi:10.1145/509907.509965). That finds copies in other sizes and qualities, and of those that
+    lost 3 % of each side 97 in 100, in time that grows with the number of pictures and not with its
+    square.
 
     Args:
         thumbs: ``uint8 [n, 32, 32, 3]``: each picture as a thumbnail, whatever its shape.
@@ -133,11 +135,12 @@ def _hashed(plain: np.ndarray, others: np.ndarray) -> _Found:
     """Compare each picture with those after it that share one of its hashes."""
     n = len(plain)
     # Sorted by hash and then by number, so that those after a picture stand together.
-    keys = np.sort(_hashes(others) * n + np.arange(n), axis=1)
+    bits = max(_BITS, n.bit_length() + 6)
+    keys = np.sort(_hashes(others, bits) * n + np.arange(n), axis=1)
     for start in range(0, n, _MANY):
         own = np.arange(start, min(start + _MANY, n))
         found, crowded = [], False
-        for codes, there in zip(_hashes(plain[own]), keys, strict=True):
+        for codes, there in zip(_hashes(plain[own], bits), keys, strict=True):
             low = np.searchsorted(there, codes * n + own, "right")
             count = np.searchsorted(there, (codes + 1) * n) - low
             crowded |= bool((count > _CROWD).any())
@@ -152,14 +155,14 @@ def _hashed(plain: np.ndarray, others: np.ndarray) -> _Found:
         yield first[kept], second[kept], crowded or len(kept) < len(first)
 
 
-def _hashes(vectors: np.ndarray) -> np.ndarray:
+def _hashes(vectors: np.ndarray, bits: int) -> np.ndarray:
     """Number the sides on which vectors lie of planes that are always the same: ``int64 [16, n]``."""
-    planes = np.random.default_rng(0).normal(size=(64, _HASHES * _BITS)).astype(np.float32)
-    weights = (2 ** np.arange(_BITS)).astype(np.float32)  # exact up to 24 bits
+    planes = np.random.default_rng(0).normal(size=(bits, _HASHES, 64)).astype(np.float32)
     codes = np.empty((_HASHES, len(vectors)), np.int64)
     for start in range(0, len(vectors), _MANY):
-        sides = (vectors[start : start + _MANY] @ planes > 0).astype(np.float32)
-        codes[:, start : start + _MANY] = (sides.reshape(-1, _HASHES, _BITS) @ weights).T
+        part = vectors[start : start + _MANY].T
+        for number, some in enumerate(planes.transpose(1, 0, 2)):
+            codes[number, start : start + _MANY] = (2.0 ** np.arange(bits)) @ (some @ part > 0)
     return codes
 
 

@@ -44,7 +44,7 @@ def load_folder(
     shares and groups are the same, no picture that was once in the test split is ever trained on, however
     the folder grows, and whatever is renamed or gets another label; nor where a few pictures get a
     group later (:func:`tlhelpers.data.content_split.divide`). Of more than 5,000 pictures near-copies
-    are found by hashes: a folder that grows past that number may lose a pair. Shares are therefore met roughly in small
+    are found by hashes: a folder that grows past 5,000, 65,536 or twice that may lose a pair. Shares are therefore met roughly in small
     folders; every split has at least one picture of each class.
 
     **Grey of more than 8 bits** is scaled by the lowest and highest value in all such files.
