@@ -328,6 +328,25 @@ def test_an_answer_may_stand_in_a_cell_of_its_own_under_any_name(small, tmp_path
     assert graded(small, tmp_path, {"a.ipynb": notebook})["a.ipynb"].points == 9
 
 
+def test_an_answer_and_its_check_may_stand_in_cells_apart(small, tmp_path):
+    notebook = answered(small[1], RIGHT)
+    apart = []
+    for cell in notebook["cells"]:
+        name = cell["metadata"].get("tlhelpers", {}).get("exercise")
+        if name:
+            answer, _, check = cell["source"].partition("\n")
+            own = {
+                **cell,
+                "metadata": {} if name == "02-2" else cell["metadata"],
+                "id": f"{name}-a",
+            }
+            apart += [{**own, "source": answer}, {**own, "source": f"{check}\nprint(answer)"}]
+        else:
+            apart.append(cell)
+    row = graded(small, tmp_path, {"a.ipynb": {**notebook, "cells": apart}})["a.ipynb"]
+    assert (row.points, row.reason) == (9, "cells with the same id")
+
+
 def test_a_chapter_returned_whole_is_not_graded_by_its_own_solutions(small, tmp_path):
     whole = json.loads((small[0] / "02_small.ipynb").read_text("utf-8"))
     assert graded(small, tmp_path, {"whole.ipynb": whole})["whole.ipynb"].points == 0

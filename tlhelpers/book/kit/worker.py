@@ -16,7 +16,7 @@ from typing import Any
 
 import tlhelpers
 from tlhelpers.book import checks
-from tlhelpers.book.kit.chapter import CHECK, needed, source, statements, tags
+from tlhelpers.book.kit.chapter import CHECK, loads, needed, source, statements, stores, tags
 from tlhelpers.book.kit.sandbox import guard, limit
 
 CALL = re.compile(r"""(?:\w+\.)?\bcheck\(\s*["']\d\d-\d+["']\s*,?""")  # all but what it is given
@@ -65,6 +65,7 @@ def find_answers(
         raise NotGradedError(f"its kernel speaks {str(spoken)[:30]}, and answers are in Python")
     found: dict[str, list[tuple[str, bool]]] = {}
     own, seen, repeated = [], set(), False
+    above: list[str] = []
     known = {text for chapter in chapters.values() for text in chapter["code"]}
     solutions = {text for chapter in chapters.values() for text in chapter["solutions"]}
     for cell in document["cells"]:
@@ -80,9 +81,16 @@ def find_answers(
         if named[0]:
             right = f"✓ {named[0]}"
             claims = right in json.dumps(cell.get("outputs", []), ensure_ascii=False)[:100_000]
-            found.setdefault(str(named[0]), []).append((text, claims))
+            texts = found.setdefault(str(named[0]), [])
+            if only_checks(text):  # the answer stands in a cell above it, its own or not
+                given = [one for one in texts if not is_stub(one[0])][-1:]
+                texts[:] = [one for one in texts if one not in given]
+                text = "\n".join([*([one for one, _ in given] or above), text])
+            texts.append((text, claims))
+            above = []
         elif text not in known:
             own.append(text)
+            above += [text] if "answer = " in text else []
     numbers = [exercise[:2] for exercise in found if exercise[:2] in chapters]
     if not numbers:
         raise NotGradedError("it holds no exercise of this book")
@@ -103,6 +111,13 @@ def find_answers(
 def is_stub(text: str) -> bool:
     """Tell whether an answer's cell is as it was handed out."""
     return bool(re.fullmatch(r"answer = \.\.\.\s*(tl\.check\([^)]*\)\s*)?", text.strip()))
+
+
+def only_checks(text: str) -> bool:
+    """Tell whether a cell asks what is said of ``answer``, and sets nothing itself."""
+    lines = statements(plain_python(text))
+    asked = [line for line in lines if "answer" in loads(compile(line, "<answer>", "exec"))]
+    return bool(asked) and not any(map(stores, lines))
 
 
 def plain_python(text: str) -> str:
