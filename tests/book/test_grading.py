@@ -328,6 +328,12 @@ def test_an_answer_may_stand_in_a_cell_of_its_own_under_any_name(small, tmp_path
     assert graded(small, tmp_path, {"a.ipynb": notebook})["a.ipynb"].points == 9
 
 
+def test_one_cell_may_answer_several(small, tmp_path):
+    cell = "\n".join(f'answer = {RIGHT[name]}\ntl.check("{name}", answer)' for name in RIGHT)
+    notebook = answered(small[1], {"02-3": cell})
+    assert graded(small, tmp_path, {"a.ipynb": notebook})["a.ipynb"].points == 9
+
+
 def test_an_answer_and_its_check_may_stand_in_cells_apart(small, tmp_path):
     notebook = answered(small[1], RIGHT)
     apart = []

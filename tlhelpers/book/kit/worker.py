@@ -78,15 +78,17 @@ def find_answers(
         if text in solutions and "hide-cell" in tags(cell):
             continue  # the book's own, in a chapter that was returned whole
         named = CHECK.findall(text) or [(cell["metadata"].get("tlhelpers") or {}).get("exercise")]
-        if named[0]:
-            right = f"✓ {named[0]}"
-            claims = right in json.dumps(cell.get("outputs", []), ensure_ascii=False)[:100_000]
-            texts = found.setdefault(str(named[0]), [])
+        for name in map(str, filter(None, dict.fromkeys(named))):  # one cell may answer several
+            shown = json.dumps(cell.get("outputs", []), ensure_ascii=False)[:100_000]
+            claims = f"✓ {name}" in shown
+            texts = found.setdefault(name, [])
             if only_checks(text):  # the answer stands in a cell above it, its own or not
                 given = [one for one in texts if not is_stub(one[0])][-1:]
                 texts[:] = [one for one in texts if one not in given]
-                text = "\n".join([*([one for one, _ in given] or above), text])
-            texts.append((text, claims))
+                texts.append(("\n".join([*([one for one, _ in given] or above), text]), claims))
+            else:
+                texts.append((text, claims))
+        if named[0]:
             above = []
         elif text not in known:
             own.append(text)
