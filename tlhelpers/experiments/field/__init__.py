@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlhelpers.experiments.field import (
+    adaptation,
     cifar10_alike,
     digits,
     heads,
@@ -64,6 +65,9 @@ EXPERIMENTS = {
     "sentences": Experiment(sentences.plan, sentences.load, sentences.run, more=sentences.more),
     "speech": Experiment(speech.plan, speech.load, speech.run, more=speech.more),
     "stages": Experiment(stages.plan, stages.load, stages.run, more=stages.more),
+    "adaptation": Experiment(
+        adaptation.plan, adaptation.load, adaptation.run, more=adaptation.more
+    ),
     "cifar10_alike": Experiment(cifar10_alike.plan, cifar10_alike.load, cifar10_alike.run),
 }
 
