@@ -8,6 +8,7 @@ make bench SHARE=0.05            a twentieth of the images, to try it out; nothi
 
 import argparse
 import json
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -43,7 +44,7 @@ def main() -> int:
             for row in import_module(f"benchmarks.{name}").rows(options.share, options.repeats):
                 found.append(row)
                 print(describe(row), flush=True)
-        except (DownloadError, FileNotFoundError) as error:
+        except (DownloadError, FileNotFoundError, subprocess.SubprocessError) as error:
             print(f"{name}: not measured. {error}", file=sys.stderr)
             continue
         if options.share == 1.0:

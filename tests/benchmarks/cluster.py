@@ -71,4 +71,6 @@ def run(script: str, photos: Path, *more: str) -> None:
     """Run a script in a new process, and write to a new folder."""
     with tempfile.TemporaryDirectory() as to:
         command = [sys.executable, "-c", script, str(photos), f"{to}/features", *more]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        subprocess.run(
+            command, check=True, timeout=200, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
