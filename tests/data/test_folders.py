@@ -319,6 +319,15 @@ def test_pictures_too_small_to_look_for_near_copies_are_counted(tmp_path):
     )
 
 
+def test_a_folder_whose_pictures_are_not_all_compared_promises_less(tmp_path, monkeypatch):
+    fill(tmp_path, {"a": 60, "b": 60})
+    assert load_folder(tmp_path).audit.settled
+    monkeypatch.setattr("tlhelpers.data.folders.ALL", 100)
+    audit = load_folder(tmp_path).audit
+    assert not audit.settled
+    assert "which finds nearly all, so pictures may go from test to train" in str(audit)
+
+
 def test_frames_of_a_film_are_not_kept_together_and_that_is_said(tmp_path):
     rng = np.random.default_rng(0)
     scenes = rng.integers(0, 256, (2, 9, 12, 3)).astype(np.uint8)

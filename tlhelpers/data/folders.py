@@ -44,8 +44,8 @@ def load_folder(
     shares and groups are the same, no picture that was once in the test split is ever trained on, however
     the folder grows, and whatever is renamed or gets another label; nor where a few pictures get a
     group later (:func:`tlhelpers.data.content_split.divide`). Of more than 5,000 pictures near-copies
-    are found by hashes: a folder that grows past 5,000, 65,536 or twice that may lose a pair. Shares are therefore met roughly in small
-    folders; every split has at least one picture of each class.
+    are found by hashes, which may miss a pair, so that is no longer promised. Shares are met roughly
+    in small folders; every split has at least one picture of each class.
 
     **Grey of more than 8 bits** is scaled by the lowest and highest value in all such files.
 
@@ -158,7 +158,7 @@ def load_folder(
         most_cut=(paths[int(cut.argmax())], float(cut.max())) if cut.any() else None,
         grey_range=grey_range,
         grey_files=int(facts["grey"].sum()),
-        settled="test" not in shares or (division.settled and not some_left),
+        settled="test" not in shares or (division.settled and not some_left and len(paths) <= ALL),
         notes=(
             *layout.notes,
             *_notes(
@@ -351,7 +351,7 @@ def _notes(
     if total > ALL:
         notes.append(
             f"of more than {ALL:,} pictures those with a hash in common were compared for "
-            "near-copies, which finds nearly all; of fewer, each is compared with each"
+            f"near-copies, which finds nearly all{f', {moves}' if 'test' in shares else ''}"
         )
     if some_left:
         notes.append("many pictures look alike, and not all of them were compared for near-copies")
