@@ -210,8 +210,8 @@ def train(
         y: Their labels.
         seed: Of weights and order.
         unlabelled: Digits of the target. Defaults to none.
-        how: ``"MMD"`` or ``"adversarial"``.
-        strength: Weight of MMD, or of the reversed gradient.
+        how: ``"MMD"`` or ``"adversarial"``. Defaults to neither.
+        strength: Weight of MMD, or of the reversed gradient. Defaults to 0.
 
     Returns:
         Model from digits to logits.
