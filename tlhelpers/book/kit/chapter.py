@@ -1,10 +1,11 @@
 """A chapter as a class uses it: its exercises, each with its solution, and the code they need."""
 
 import ast
+import builtins
 import dis
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
@@ -166,21 +167,53 @@ def needed(program: Iterable[str], wanted: str) -> list[str]:
         >>> needed(["import math\\nimport re", "n = 2\\nm = 3"], "answer = math.sqrt(n)")
         ['import math', 'n = 2']
     """
+    return [statement for _, statement in needed_places(list(program), wanted)]
+
+
+def needed_places(
+    program: list[str], wanted: str, own: Container[int] = ()
+) -> list[tuple[tuple[int, int], str]]:
+    """Return what :func:`needed` does, each statement with the numbers of its cell and in it.
+
+    In cells that are a student's ``own``, given by their numbers, a call may change whatever it is
+    given. The book's cells are written otherwise: a call that returns nothing there draws or prints.
+    """
+    placed = [
+        ((cell, place), statement)
+        for cell, text in enumerate(program)
+        for place, statement in enumerate(statements(text))
+    ]
+    effects = _effects(statement for _, statement in placed)
     names: set[str] = set()
     for statement in reversed(statements(wanted)):
         names = _before(statement, names)
     kept = []
-    for statement in reversed([one for cell in program for one in statements(cell)]):
-        if names & (stores(statement) | changed(statement)):
-            kept.append(statement)
+    for key, statement in reversed(placed):
+        touched = stores(statement) | changed(statement, effects if key[0] in own else None)
+        if names & touched or IMPORTS_ALL.match(statement):
+            kept.append((key, statement))
             names = _before(statement, names)
     return kept[::-1]
+
+
+def _effects(program: Iterable[str]) -> dict[str, set[str]]:
+    """Return, for each function of a program, the global names that it sets or changes."""
+    effects: dict[str, set[str]] = {}
+    for statement in program:
+        first = ast.parse(statement).body[0]
+        for code in compiled(statement).co_consts:
+            if isinstance(first, ast.FunctionDef) and getattr(code, "co_name", "") == first.name:
+                steps = dis.get_instructions(code)
+                own = {step.argval for step in steps if step.opname == "STORE_GLOBAL"}
+                own |= changed(statement) - set(code.co_varnames)
+                effects[first.name] = own.union(*(effects.get(one, ()) for one in loads(code)))
+    return effects
 
 
 def _before(statement: str, names: set[str]) -> set[str]:
     """Return what must be there before a statement, so that it runs and leaves certain names."""
     first = ast.parse(statement).body[0]
-    stored, loaded = stores(statement), loads(compile(statement, "<chapter>", "exec"))
+    stored, loaded = stores(statement), loads(compiled(statement))
     # A name that is set anew needs nothing earlier; nor does one set and used inside a block.
     kept = names if isinstance(first, MAYBE) else names - stored
     return kept | (loaded - stored if isinstance(first, BLOCKS) else loaded)
@@ -190,7 +223,7 @@ def statements(cell: str) -> list[str]:
     """Return the statements of a cell, each with the comments at its lines; none if it can't run."""
     try:
         body = ast.parse(cell).body
-        compile(cell, "<chapter>", "exec")  # finds what parsing doesn't, such as a stray return
+        compiled(cell)  # finds what parsing doesn't, such as a stray return
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     lines = cell.splitlines()
@@ -204,6 +237,11 @@ def statements(cell: str) -> list[str]:
     ]
 
 
+def compiled(text: str, name: str = "<chapter>") -> CodeType:
+    """Compile code as a notebook does, which may await outside of functions."""
+    return compile(text, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
 def loads(code: CodeType) -> set[str]:
     """Return the global names that compiled code looks up, its functions included."""
     found = {step.argval for step in dis.get_instructions(code) if step.opname in LOOKUPS}
@@ -215,7 +253,7 @@ def loads(code: CodeType) -> set[str]:
 
 def stores(statement: str) -> set[str]:
     """Return the names that a statement sets."""
-    steps = dis.get_instructions(compile(statement, "<chapter>", "exec"))
+    steps = dis.get_instructions(compiled(statement))
     return {step.argval for step in steps if step.opname in ("STORE_NAME", "STORE_GLOBAL")}
 
 
@@ -223,11 +261,23 @@ LOOKUPS = ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS")
 BLOCKS = (ast.With, ast.For, ast.FunctionDef, ast.ClassDef, ast.Try, ast.If, ast.While)
 MAYBE = (ast.AugAssign, ast.For, ast.While, ast.If, ast.Try)  # these may leave a name as it was
 MODULES = {"tl", "plt", "plots", "np"}  # their calls that return nothing draw, print or note
+HARMLESS = {*dir(builtins), "display"} - {"next", "setattr", "delattr", "exec"}
+IMPORTS_ALL = re.compile(r"from\s.*\simport\s*\*")  # what it sets is not known
 
 
-def changed(statement: str) -> set[str]:
-    """Return the names of which a statement sets a part, or calls a method for its effect."""
+def changed(statement: str, effects: Mapping[str, set[str]] | None = None) -> set[str]:
+    """Return the names of which a statement sets a part, or calls a method for its effect.
+
+    With ``effects``, the global names that each function changes, calls of functions count too.
+    """
     found, tree = set(), ast.parse(statement)
+    if effects is not None and not isinstance(tree.body[0], ast.FunctionDef | ast.ClassDef):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                found |= effects.get(node.func.id, set())
+                if node.func.id not in HARMLESS:
+                    given = [*node.args, *(one.value for one in node.keywords)]
+                    found |= set().union(*map(_owners, given)) - MODULES
     for node in ast.walk(tree):
         if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
             found |= _owners(node)

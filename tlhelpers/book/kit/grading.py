@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -35,6 +35,7 @@ from tlhelpers.files import write_atomically
 START = 90.0  # seconds in which a process must have started and read its notebook
 GRACE = 3.0  # seconds from the polite end of an answer's time to the hard one
 MOST_TOLD = 5_000_000  # bytes that a process may hand back
+MOST_TRIES = 3  # ways in which an answer is run, until one is right
 UNCOMPARED = "by its check alone: the solution did not run here in the time or memory given"
 COLUMNS = ("file", "chapter", "points", "of", "by_hand", "seconds", "reason", "exercises")
 
@@ -50,6 +51,14 @@ class Limits:
 
     seconds: float = 120.0
     memory_gb: float = 8.0
+
+    def __post_init__(self) -> None:
+        """Refuse limits under which nothing runs."""
+        if not (0 < self.seconds < float("inf") and 0 < self.memory_gb < float("inf")):
+            raise ValueError(
+                "Seconds and memory for a notebook must be above 0. Received: "
+                f"{self.seconds:g} s and {self.memory_gb:g} GB."
+            )
 
 
 @dataclass
@@ -120,33 +129,41 @@ class Grader:
     def _fill(self, row: Row, told: list[dict[str, Any]]) -> None:
         """Judge what a notebook's process told, into its row."""
         reasons = [f"not graded: {said['failed']}" for said in told if "failed" in said]
-        number = next((said["chapter"] for said in told if "chapter" in said), None)
-        if number is None:
+        number = next((said["chapter"] for said in told if "chapter" in said), "")
+        if number not in self.chapters:
             row.reason = "; ".join(reasons) or "not graded: its process ended before it began"
             return
         chapter = self.chapters[number]
         row.chapter = chapter.name
         reasons += next((said["notes"] for said in told if "notes" in said), [])
-        given = {said["exercise"]: said for said in told if "exercise" in said}
         for exercise in chapter.exercises:
             row.by_hand += exercise.open_points
             if not exercise.solution:
                 continue
-            worth, said = points_of(self.table, exercise.id), given.pop(exercise.id, None)
-            points, word = self._judge(exercise.id, worth, said)
+            worth = points_of(self.table, exercise.id)
+            tries = [said for said in told if said.get("exercise") == exercise.id]
+            judged = [(*self._judge(exercise.id, worth, said), said) for said in tries or [{}]]
+            points, word, said = max(
+                judged[-MOST_TRIES:], key=lambda one: one[0]
+            )  # the first of these
             row.points, row.of = row.points + points, row.of + worth.most
             row.exercises[exercise.id] = f"{points}/{worth.most} {word}"
-            if word.endswith(UNCOMPARED):
-                reasons.append(f"{exercise.id}: {UNCOMPARED}")
-            if said is not None and said.get("claims") and points < worth.most:
-                reasons.append(f"{exercise.id}: its stored output says it is right, its code not")
-            if said is not None and "error" in said:
-                reasons.append(f"{exercise.id}: {said['error']}")
+            reasons += [f"{exercise.id}: {why}" for why in self._reasons(exercise.id, word, said)]
         row.reason = "; ".join(reasons) or "graded"
 
-    def _judge(self, exercise: str, worth: Points, said: dict[str, Any] | None) -> tuple[int, str]:
+    def _reasons(self, exercise: str, word: str, said: dict[str, Any]) -> Iterator[str]:
+        """Yield what an instructor should know of an answer."""
+        if word.endswith(UNCOMPARED):
+            yield UNCOMPARED
+        if said.get("claims") and not ("answer" in said and check(exercise, said["answer"]).right):
+            yield "its stored output says it is right, its code not"
+        if word == "no answer" and said.get("written"):
+            yield "its code gives no answer"
+        yield from (said[key] for key in ("error", "note") if key in said)
+
+    def _judge(self, exercise: str, worth: Points, said: dict[str, Any]) -> tuple[int, str]:
         """Return the points of an answer, and a word on it."""
-        if said is None:
+        if not said:
             return 0, "no cell"
         if "error" in said:
             return 0, "error"
@@ -174,10 +191,13 @@ class Grader:
         """Run a notebook's answers, again without one that had to be killed; return all it told."""
         told: list[dict[str, Any]] = []
         skip: list[str] = []
+        broken: list[str] = []
         rounds = 1 + max(len(chapter.exercises) for chapter in self.chapters.values())
         end = time.monotonic() + START + rounds * (self.limits.seconds + GRACE)
         for _ in range(rounds):  # code may claim what it likes, but not go on for ever
-            new = _process(path, self._job(hidden, skip, more), self.limits.seconds, end)
+            new = _process(
+                path, self._job(hidden, skip, {"broken": broken, **more}), self.limits.seconds, end
+            )
             told += new
             done = [said["exercise"] for said in told if "exercise" in said]
             begun = [said["begun"] for said in new if "begun" in said]
@@ -186,7 +206,7 @@ class Grader:
                 told.append({"exercise": begun[-1], "error": why or "its process ended"})
             if not begun or "ended" in new[-1]:
                 return told
-            skip = [*done, begun[-1]]
+            skip, broken = [*done, begun[-1]], [*broken, begun[-1]]
         return [*told, {"failed": "its process ended too often"}]
 
     def _job(self, hidden: Sequence[Path], skip: list[str], more: dict[str, Any]) -> dict[str, Any]:
@@ -265,11 +285,18 @@ def _listen(descriptor: int, patience: float, end: float) -> list[dict[str, Any]
                 said = json.loads(line)
             except (ValueError, RecursionError):
                 continue
-            if isinstance(said, dict):
+            if isinstance(said, dict) and all(map(_is_sound, said, said.values())):
                 told.append(said)
                 deadline = min(end, time.monotonic() + patience)
                 if "ended" in said:  # what it started may hold the pipe open
                     return told
+
+
+def _is_sound(key: str, value: Any) -> bool:
+    """Tell whether what a process tells has its type: its code may write there what it likes."""
+    if key == "notes":
+        return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return key in ("answer", "claims", "written", "ended") or isinstance(value, str)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -319,6 +346,11 @@ def grade_folder(
         )
     if not returned.is_dir():
         raise ValueError(f"What was returned must be a folder of notebooks. Received: {returned}.")
+    if not to.parent.is_dir():
+        raise ValueError(
+            f"The table of marks must go into a folder that exists. Received: {to}. Make {to.parent} "
+            "first, or name another with --csv."
+        )
     if to.exists():
         raise ValueError(
             f"The table of marks must be a new file. Received: {to}, which is there and may hold "
