@@ -353,6 +353,97 @@ def test_an_answer_and_its_check_may_stand_in_cells_apart(small, tmp_path):
     assert (row.points, row.reason) == (9, "cells with the same id")
 
 
+CHECKED = 'answer = 3910\ntl.check("02-2", answer)'
+WAYS = {  # answers, own cells above and below those of exercises, and what the row says
+    "scratch below": ({"02-1": SOLUTIONS["02-1"]}, {}, "PIXELS = 3\ndef area(n): return 0", "graded"),
+    "a constant reused below": ({"02-2": "answer = b"}, {"02-2": "b = 3910"}, "b = 1", "graded"),
+    "written below, run before": (
+        {"02-2": "answer = late"}, {}, "late = 3910", "02-2: it needs cells that stand below it"),
+    "the same statement twice": (
+        {"02-2": "answer = n"}, {"02-1": "n = 3908\nm = n", "02-2": "n += 1\nn += 1"}, "", "graded"),
+    "star import": ({"02-2": "answer = 10 * ceil(50_000 / 128)"}, {"02-1": "from math import *"}, "",
+        "graded"),
+    "function fills what it is given": (
+        {"02-2": "answer = box['n']"},
+        {"02-2": "box = {}\ndef fill(b):\n    b['n'] = 3910\nfill(box)"}, "", "graded"),
+    "function sets a global name": (
+        {"02-2": "answer = n"}, {"02-2": "def f():\n    global n\n    n = 3910\nf()"}, "", "graded"),
+    "what only order shows": (
+        {"02-2": "answer = n"}, {"02-2": "exec('n = 3910')"}, "",
+        "02-2: with all cells above it run in order"),
+    "answer set above its check": (
+        {"02-2": 'tl.check("02-2", answer)'}, {"02-2": "answer: int=3910"}, "", "graded"),
+    "an error after the check": (
+        {"02-2": f"{CHECKED}\n1/0"}, {}, "", "02-2: after its check: ZeroDivisionError"),
+    "guesses after the answer": (
+        {"02-2": f"{CHECKED}\nfor n in (1, 2):\n    tl.check('02-2', n)"}, {}, "", "graded"),
+    "a notebook's own code": (
+        {"02-2": f"import asyncio\nout = !ls\nt = %timeit -o f()\nawait asyncio.sleep(0)\n{CHECKED}"},
+        {}, "", "graded"),
+    "another's check in a comment": (
+        {"02-3": 'answer = 94\n# tl.check("02-1", answer)\ntl.check("02-3", answer)'}, {}, "", "graded"),
+}  # fmt: skip
+
+
+def with_own_cells(notebook, above, below):
+    cells, own = [], {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+    for cell in notebook["cells"]:
+        name = cell["metadata"].get("tlhelpers", {}).get("exercise")
+        cells += [{**own, "source": above[name]}] if name in above else []
+        cells.append(cell)
+    return {**notebook, "cells": [*cells, {**own, "source": below}]}
+
+
+def test_students_may_write_where_and_as_they_like(small, tmp_path):
+    notebooks = {}
+    for way, (answers, above, below, _) in WAYS.items():
+        filled = answered(small[1], RIGHT | answers)
+        for cell in filled["cells"]:
+            name = cell["metadata"].get("tlhelpers", {}).get("exercise")
+            if "check(" in answers.get(name, ""):
+                cell["source"] = answers[name]
+        notebooks[f"{way}.ipynb"] = with_own_cells(filled, above, below)
+    rows = graded(small, tmp_path, notebooks)
+    said = {way: (row.points, row.reason) for way in WAYS for row in [rows[f"{way}.ipynb"]]}
+    for way, (_, _, _, reason) in WAYS.items():
+        assert (way, said[way][0], said[way][1][: len(reason)]) == (way, 9, reason)
+
+
+def test_an_answer_that_gives_nothing_is_never_called_graded(small, tmp_path):
+    empty = answered(small[1], RIGHT | {"02-2": "steps_taken = 3910\nanswer = None"})
+    stray = with_own_cells(answered(small[1], {"02-1": "266_610"}), {}, "answer = 3910")
+    rows = graded(small, tmp_path, {"a.ipynb": empty, "b.ipynb": stray})
+    assert rows["a.ipynb"].reason == "02-2: its code gives no answer"
+    assert rows["b.ipynb"].reason.startswith("a cell of its own sets answer")
+
+
+FORGING = """import os, sys
+line = b'{"exercise": ["x"], "begun": [1]}\\n{"chapter": 7, "notes": 3}\\n'
+os.write(int(sys.argv[2]), line)
+answer = 266_610"""
+
+
+def test_a_forged_line_is_not_listened_to(small, tmp_path):
+    row = graded(small, tmp_path, {"a.ipynb": answered(small[1], RIGHT | {"02-1": FORGING})})
+    assert (row["a.ipynb"].points, row["a.ipynb"].of, row["a.ipynb"].reason) == (9, 9, "graded")
+
+
+def test_who_stored_a_check_that_the_check_still_passes_is_not_accused(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(grading.Grader, "_solve", lambda self, number: {"02-3": 50})
+    notebook = answered(small[1], {"02-3": "94", "02-2": "391"})
+    for cell in notebook["cells"]:
+        cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "✓ 02-2 ✓ 02-3"}]
+    row = graded(small, tmp_path, {"a.ipynb": notebook})["a.ipynb"]
+    assert row.exercises["02-3"] == "1/3 passes its check, but is not what the solution gives"
+    assert row.reason == "02-2: its stored output says it is right, its code not"
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+def test_limits_under_which_nothing_runs_are_refused(seconds):
+    with pytest.raises(ValueError, match="above 0"):
+        Limits(seconds)
+
+
 def test_a_chapter_returned_whole_is_not_graded_by_its_own_solutions(small, tmp_path):
     whole = json.loads((small[0] / "02_small.ipynb").read_text("utf-8"))
     assert graded(small, tmp_path, {"whole.ipynb": whole})["whole.ipynb"].points == 0
@@ -369,6 +460,8 @@ def test_the_table_of_marks_is_new_and_harmless_in_a_spreadsheet(small, tmp_path
     with pytest.raises(ValueError, match="new file"):
         grade_folder(tmp_path / "returned", tmp_path / "grades.csv", small[0])
     assert (tmp_path / "grades.csv").read_text() == "by hand"
+    with pytest.raises(ValueError, match="folder that exists"):
+        grade_folder(tmp_path / "returned", tmp_path / "none" / "grades.csv", small[0])
     with pytest.raises(ValueError, match="must not hold the book"):
         grade_folder(small[0].parent, tmp_path / "others.csv", small[0])
 

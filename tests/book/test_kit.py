@@ -17,12 +17,13 @@ import pytest
 from exercise_cases.chapter_02 import CASES
 from teaching import SOLUTIONS, WRONG, small_book
 
+from tlhelpers.book.checks import check
 from tlhelpers.book.exercises import EXERCISES
 from tlhelpers.book.kit.chapter import Chapter, needed, read_chapter
 from tlhelpers.book.kit.classroom import offline_section
 from tlhelpers.book.kit.handouts import instructor, student
 from tlhelpers.book.kit.points import points_of, read_points
-from tlhelpers.book.kit.releases import hidden_test, name_of, solved
+from tlhelpers.book.kit.releases import hidden_test, name_of, setup, solved
 from tlhelpers.book.kit.words import cited, plain
 from tlhelpers.book.notebooks import find_chapters
 
@@ -220,6 +221,25 @@ def test_no_answer_stands_beside_an_exercises_id_in_the_package():
                 around = "\n".join(lines[max(0, place - 3) : place + 15])
                 assert "right=" not in around, f"{path.name}: {name}"
                 assert not solutions[name] or solutions[name] not in around
+                beside = re.sub(rf"{name}|\d\d-\d", "", around)
+                given = re.findall(r"(?<![\w.])\d[\d_,]*\.?\d*(?![\w.])", beside)
+                told = [one for one in given if len(one) > 2 and check(name, one.strip(",_"))]
+                assert not told, f"{path.name}: {name}: {told}"
+
+
+def test_a_hidden_test_is_not_misled_by_what_a_student_names(small):
+    _, chapter, table = small
+    (first,) = (one for one in chapter.exercises if one.id == "02-1")
+    test = hidden_test(first, points_of(table, first.id), setup(chapter))
+    for answer, right in ((266_610, True), (266_200, False)):
+        names = {"PIXELS": 3, "tl": None, name_of(first): answer}
+        exec(test, names)
+        assert names["right"] == right
+
+
+def test_no_solution_stands_in_a_comment_of_the_checks():
+    for path in (ROOT / "tlhelpers/book/exercises").glob("chapter_0[28].py"):
+        assert not re.search(r"# [^A-Z\n]*[*(]", path.read_text("utf-8"))
 
 
 def need_autograders():
@@ -307,7 +327,7 @@ def test_hidden_tests_and_solutions_are_only_in_the_instructors_files(released):
         for one in chapter.exercises:
             if one.solution:
                 assert json.dumps(one.solution.splitlines()[-1])[1:-1] not in text
-                assert hidden_test(one, points_of(table, one.id)).splitlines()[-1] not in text
+                assert hidden_test(one, points_of(table, one.id), "").splitlines()[-1] not in text
     source = (folder / f"nbgrader/source/{name}/{name}.ipynb").read_text("utf-8")
     assert "BEGIN HIDDEN TESTS" in source
     (grader,) = (folder / f"otter/{name}/autograder").glob("*.zip")

@@ -82,8 +82,8 @@ def agrees(exercise: str, answer: Any, solution: Any, within: float = 0.01) -> b
         Whether it is right and agrees.
 
     Example:
-        >>> agrees("05-1", "131,585", 131_585), agrees("05-1", 6_423_041, 131_585)
-        (True, False)
+        >>> agrees("05-1", "1,825", 1_825)  # the same, but not right
+        False
     """
     if not check(exercise, answer):
         return False

@@ -12,7 +12,7 @@ CASES = {
         {0.0113: "one-sided", 0.016: "difference", 0.0159: "binomial", 0.0237: "binomial"},
     ),
     "08-3": (
-        [0.787, np.float32(0.786986), "78.7%"],
+        [0.79, 0.787, np.float32(0.786986), "78.7%"],
         {0.9647: "without", 0.9993: "multiplied", 0.4823: "not the probability"},
     ),
     "08-4": (

@@ -11,7 +11,6 @@ def _percent(points: int) -> Callable[[float], bool]:
 
 
 EXERCISES: tuple[Exercise, ...] = (
-    # 785 * 300 + 301 * 100 + 101 * 10
     Exercise(
         read=number,
         right=near(266_610, 1e-9),
@@ -23,7 +22,6 @@ EXERCISES: tuple[Exercise, ...] = (
             (near(265_600, 1e-9), "The two hidden layers are right; the output layer is missing."),
         ),
     ),
-    # 10 * ceil(50000 / 128)
     Exercise(
         read=number,
         right=near(3910, 1e-9),
@@ -36,7 +34,6 @@ EXERCISES: tuple[Exercise, ...] = (
             (near(3900, 1e-9), "The last batch of each epoch is smaller, but it is a step."),
         ),
     ),
-    # Validation chooses the second model; its test accuracy is reported.
     Exercise(
         read=number,
         right=_percent(94),
@@ -47,7 +44,6 @@ EXERCISES: tuple[Exercise, ...] = (
             (_percent(96), "The test split would have chosen here; it may only judge."),
         ),
     ),
-    # cross_val_score(KNeighborsClassifier(1), x[:1437], y[:1437], cv=KFold(13)).mean()
     Exercise(
         read=number,
         right=near(0.98120078, 5e-4),

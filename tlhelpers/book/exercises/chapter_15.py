@@ -6,7 +6,7 @@ EXERCISES: tuple[Exercise, ...] = (
     # 4 * (14714688 + 512 * 2 + 2) / 1e6
     Exercise(
         read=number,
-        right=near(58.862856, 1e-4),
+        right=near(58.862856, 2.5e-3),
         praise="right: the head is four kilobytes of it. Transfer made nothing smaller.",
         hint="Count the parameters, head and its biases included; how many bytes has each?",
         mistakes=(

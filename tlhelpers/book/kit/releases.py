@@ -62,11 +62,16 @@ def visible_test(exercise: Exercise) -> str:
     return f'tl.check("{exercise.id}", {name_of(exercise)}).readable'
 
 
-def hidden_test(exercise: Exercise, worth: Points) -> str:
-    """Return the test that they don't see: whether the answer is right, by the solution itself."""
+def hidden_test(exercise: Exercise, worth: Points, chapter: str) -> str:
+    """Return the test that they don't see: whether the answer is right, by the solution itself.
+
+    Solutions run on names of their own, which what they need of the chapter makes once: what a
+    student sets anew is no matter.
+    """
     return (
         "from tlhelpers.book.checks import agrees\n"
-        "there = dict(globals())\n"
+        'there = globals().setdefault("_solved", {"__name__": "__main__"})\n'
+        f'if "tl" not in there:\n    exec({chapter!r}, there)\n'
         f"exec({exercise.solution!r}, there)\n"
         f'right = agrees("{exercise.id}", {name_of(exercise)}, there["answer"], {worth.within})'
     )
@@ -74,9 +79,10 @@ def hidden_test(exercise: Exercise, worth: Points) -> str:
 
 def nbgrader_source(chapter: Chapter, table: dict[str, Points]) -> dict[str, Any]:
     """Return a chapter's exercises as nbgrader's source notebook, solutions and hidden tests in it."""
+    first = setup(chapter)
     cells = [
         _graded(markdown(f"# {chapter.title}\n\n{ABOUT}"), "about", locked=True),
-        _graded(code(setup(chapter)), "setup", locked=True),
+        _graded(code(first), "setup", locked=True),
     ]
     for exercise in chapter.exercises:
         number, name = exercise.id.replace("-", "_"), name_of(exercise)
@@ -86,7 +92,7 @@ def nbgrader_source(chapter: Chapter, table: dict[str, Points]) -> dict[str, Any
             answer = f"{name} = ...\n### BEGIN SOLUTION\n{solved(exercise)}\n### END SOLUTION"
             check = f'tl.check("{exercise.id}", {name})'
             form = f"assert {visible_test(exercise)}, {check}.message"
-            hidden = f"{hidden_test(exercise, worth)}\nassert right"
+            hidden = f"{hidden_test(exercise, worth, first)}\nassert right"
             right = (
                 "# Whether it is right is tested when it is graded.\n"
                 f"### BEGIN HIDDEN TESTS\n{hidden}\n### END HIDDEN TESTS"
@@ -140,7 +146,8 @@ def otter_source(chapter: Chapter, table: dict[str, Points]) -> dict[str, Any]:
         f"# ASSIGNMENT CONFIG\nname: {chapter.name}\nexport_cell: false\nrun_tests: false\n"
         "runs_on: default\ngenerate: true"
     )
-    cells = [raw(settings), markdown(f"# {chapter.title}\n\n{ABOUT}"), code(setup(chapter))]
+    first = setup(chapter)
+    cells = [raw(settings), markdown(f"# {chapter.title}\n\n{ABOUT}"), code(first)]
     for exercise in chapter.exercises:
         name, text = name_of(exercise), question(exercise, chapter)
         number = exercise.id.replace("-", "_")
@@ -158,7 +165,7 @@ def otter_source(chapter: Chapter, table: dict[str, Points]) -> dict[str, Any]:
                 raw("# END SOLUTION"),
                 raw("# BEGIN TESTS"),
                 _tested(visible_test(exercise)),
-                _tested(f"# HIDDEN\n{hidden_test(exercise, worth)}\nright"),
+                _tested(f"# HIDDEN\n{hidden_test(exercise, worth, first)}\nright"),
                 raw("# END TESTS"),
                 raw("# END QUESTION"),
             ]

@@ -91,7 +91,7 @@ def find_answers(
         raise NotGradedError(f"its kernel speaks {str(spoken)[:30]}, and answers are in Python")
     found: dict[str, list[Given]] = {}
     cells: list[str] = []
-    seen, repeated = set(), False
+    seen, repeated, stray = set(), False, False
     above: list[int] = []
     solutions = {text for chapter in chapters.values() for text in chapter["solutions"]}
     for cell in document["cells"]:
@@ -119,6 +119,7 @@ def find_answers(
             shown = json.dumps(cell.get("outputs", []), ensure_ascii=False)[:100_000]
             found.setdefault(name, []).append(Given(name, whole, f"✓ {name}" in shown, place))
         if names:
+            stray |= bool(above) and whole is text
             above = []
         elif any("answer" in stores(line) for line in statements(plain_python(text))):
             above.append(place)
@@ -138,6 +139,8 @@ def find_answers(
         if len(given) > 1:
             notes.append(f"{exercise} stands there {len(given)} times: the last counts")
         answers.append(replace(given[-1], place=moved[given[-1].place]))
+    if (stray or above) and any(is_stub(one.text) for one in answers):
+        notes.append("a cell of its own sets answer, and stands at no exercise's check")
     return number, sorted(answers, key=lambda one: one.place), program, notes
 
 
