@@ -428,7 +428,9 @@ def test_a_forged_line_is_not_listened_to(small, tmp_path):
     assert (row["a.ipynb"].points, row["a.ipynb"].of, row["a.ipynb"].reason) == (9, 9, "graded")
 
 
-def test_who_stored_a_check_that_the_check_still_passes_is_not_accused(small, tmp_path, monkeypatch):
+def test_who_stored_a_check_that_the_check_still_passes_is_not_accused(
+    small, tmp_path, monkeypatch
+):
     monkeypatch.setattr(grading.Grader, "_solve", lambda self, number: {"02-3": 50})
     notebook = answered(small[1], {"02-3": "94", "02-2": "391"})
     for cell in notebook["cells"]:

@@ -80,7 +80,7 @@ def find_answers(
         ...         {"tlhelpers": {"exercise": "05-1"}}}
         >>> book = {"05": {"code": ["import re"], "solutions": [], "exercises": ["05-1"]}}
         >>> find_answers({"cells": [cell]}, book)[1]
-        [Given(exercise='05-1', text='answer = 3', claims=False, place=0)]
+        [Given(exercise='05-1', text='answer = 3', claims=False, place=1)]
     """
     if not isinstance(document, dict) or not isinstance(document.get("cells"), list):
         raise NotGradedError("it is no notebook of version 4: it has no cells")
@@ -219,7 +219,7 @@ def run(job: dict[str, Any], document: Any, tell: Callable[..., None]) -> None:
     """Run a notebook's answers, or the solutions that the job names, and tell what each gives.
 
     Args:
-        job: ``chapters``, and ``seconds`` for each exercise; ``skip``, exercises to leave out;
+        job: ``chapters``, and ``seconds`` for each exercise; ``skip``, exercises to leave out, and ``broken``, those of them whose code never ended;
             ``solutions`` of the chapter ``number`` where those are to be run.
         document: The returned notebook; not used for solutions.
         tell: Called with what is known: ``chapter``, ``notes``, ``begun``, then ``exercise`` with
