@@ -32,7 +32,7 @@ EXERCISES: tuple[Exercise, ...] = (
     Exercise(
         read=number,
         right=near(4.852, 0.001),
-        praise="right: any loss below it means that partners are found oftener than by chance.",
+        praise="right: below it, partners are given more than 1 in 128, in the geometric mean.",
         hint="It is a classification among as many as there are images in the batch.",
         mistakes=(
             (near(2.303, 0.001), "The classes are the images of the batch, not the digits."),
