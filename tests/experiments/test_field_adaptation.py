@@ -94,11 +94,20 @@ def test_coral_gives_the_source_the_mean_and_covariance_of_the_target():
     np.testing.assert_allclose(np.cov(moved.T), np.cov(target.T), atol=1e-5)
 
 
+def test_means_are_moved_and_the_control_moves_nothing():
+    rng = np.random.default_rng(0)
+    source, target = rng.normal(size=(30, 5)) + 3, rng.normal(size=(20, 5))
+    np.testing.assert_array_equal(adaptation.MOVES["new head"](source, target), source)
+    moved = adaptation.MOVES["means"](source, target)
+    np.testing.assert_allclose(moved.mean(axis=0), target.mean(axis=0))
+    np.testing.assert_allclose(np.cov(moved.T), np.cov(source.T))
+
+
 def test_a_new_head_leaves_the_network_and_is_the_fitted_one(pair):
     x, y, unlabelled = adaptation._arrays(pair, 0, True)
     model = adaptation.train(x, y, 0)
     before = model.predict(x, verbose=0)
-    other = adaptation.aligned(model, x, y, unlabelled, 1.0)
+    other = adaptation.aligned(model, x, y, unlabelled, adaptation.MOVES["CORAL 1"])
     np.testing.assert_array_equal(model.predict(x, verbose=0), before)
     assert [one.shape for one in other.weights] == [one.shape for one in model.weights]
     np.testing.assert_array_equal(other.get_weights()[0], model.get_weights()[0])

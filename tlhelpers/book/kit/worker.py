@@ -219,8 +219,9 @@ def run(job: dict[str, Any], document: Any, tell: Callable[..., None]) -> None:
     """Run a notebook's answers, or the solutions that the job names, and tell what each gives.
 
     Args:
-        job: ``chapters``, and ``seconds`` for each exercise; ``skip``, exercises to leave out, and ``broken``, those of them whose code never ended;
-            ``solutions`` of the chapter ``number`` where those are to be run.
+        job: ``chapters``, and ``seconds`` for each exercise; ``skip``, exercises to leave out, and
+            ``broken``, those of them whose code never ended; ``solutions`` of the chapter
+            ``number`` where those are to be run.
         document: The returned notebook; not used for solutions.
         tell: Called with what is known: ``chapter``, ``notes``, ``begun``, then ``exercise`` with
             ``answer`` or ``error``.

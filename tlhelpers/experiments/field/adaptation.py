@@ -7,7 +7,9 @@ right is recorded, so that differences can be paired.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,8 @@ EPOCHS, BATCH, RATE = 10, 64, 0.003
 METHODS = (
     "source only",
     "re-estimated",
+    "new head",
+    "means",
     "CORAL 1",
     "MMD 1",
     "adversarial 0.03",
@@ -38,7 +42,8 @@ METHODS = (
     "target labels",
 )
 """What is compared; a number is CORAL's ridge, the weight of MMD or of the reversed gradient, or the
-probability from which on a network's own answer is taken for a label."""
+probability from which on a network's own answer is taken for a label. CORAL and the means alone come
+with a new head, so the controls are a new head on hidden units as they are, and the means."""
 
 INPUTS = ("as they are", "cropped")
 
@@ -157,8 +162,8 @@ def adapt(
         return alone
     if how in ("MMD", "adversarial"):
         return train(x, y, seed, unlabelled, how, float(strength))
-    if how == "CORAL":
-        return aligned(alone, x, y, unlabelled, float(strength))
+    if method in MOVES:
+        return aligned(alone, x, y, unlabelled, MOVES[method])
     start = re_estimated(alone, unlabelled) if method.startswith("re-estimated") else alone
     if not how.endswith("self-training"):
         return start
@@ -291,16 +296,16 @@ def re_estimated(model: "keras.Model", x: np.ndarray) -> "keras.Model":
 
 
 def aligned(
-    model: "keras.Model", x: np.ndarray, y: np.ndarray, unlabelled: np.ndarray, ridge: float
+    model: "keras.Model", x: np.ndarray, y: np.ndarray, unlabelled: np.ndarray, move: "Move"
 ) -> "keras.Model":
-    """Fit the head anew, to hidden units that CORAL (Sun et al. 2016) brought to the target's.
+    """Fit the head anew, to hidden units of the source that were moved towards the target's.
 
     Args:
         model: The network that was trained on the source; it stays as it is.
         x: Labelled digits of the source.
         y: Their labels.
         unlabelled: Digits of the target.
-        ridge: Added to both covariances, in units of their mean variance.
+        move: From hidden units of the source and of the target to the source's, moved.
 
     Returns:
         The network with another last layer.
@@ -310,7 +315,7 @@ def aligned(
 
     hidden = keras.Model(model.input, model.layers[-2].output)
     source, target = (np.asarray(hidden.predict(one, verbose=0)) for one in (x, unlabelled))
-    fitted = LogisticRegression(C=0.1, max_iter=1000).fit(coral(source, target, ridge), y)
+    fitted = LogisticRegression(C=0.1, max_iter=1000).fit(move(source, target), y)
     head = keras.layers.Dense(10)
     logits = head(hidden.output)
     head.set_weights([fitted.coef_.T, fitted.intercept_])
@@ -318,7 +323,7 @@ def aligned(
 
 
 def coral(source: np.ndarray, target: np.ndarray, ridge: float) -> np.ndarray:
-    """Give features of the source the target's mean and covariance.
+    """Give features of the source the target's mean and covariance (Sun et al. 2016).
 
     Args:
         source: ``[n, d]``.
@@ -336,3 +341,12 @@ def coral(source: np.ndarray, target: np.ndarray, ridge: float) -> np.ndarray:
         covariance += ridge * np.diag(covariance).mean() * np.eye(len(covariance))
         roots.append(fractional_matrix_power(covariance, power).real)
     return (source - source.mean(axis=0)) @ roots[0] @ roots[1] + target.mean(axis=0)
+
+
+Move = Callable[[np.ndarray, np.ndarray], np.ndarray]
+MOVES: dict[str, Move] = {
+    "new head": lambda source, target: source,
+    "means": lambda source, target: source - source.mean(axis=0) + target.mean(axis=0),
+    "CORAL 1": partial(coral, ridge=1.0),
+}
+"""How hidden units of the source are moved before a new head is fitted to them."""
