@@ -202,7 +202,8 @@ def extract_features(
                 return extract_features(
                     base, images, grid=grid, dtype=dtype, engine="keras", progress=progress
                 )
-            _compute(forward, base.input_size, images, missing, wanted, store, progress)
+            full = chosen == "keras"  # OpenVINO fills up its own requests, of a few images each
+            _compute(forward, base.input_size, images, missing, wanted, store, progress, full)
             filed = store.open()
     return store.read([filed[digest][0] for digest in wanted])
 
@@ -297,8 +298,13 @@ def _compute(
     digests: list[bytes],
     store: FeatureStore,
     progress: bool,
+    full: bool,
 ) -> None:
-    """Compute the missing rows batch by batch; the next is read meanwhile, and the last written."""
+    """Compute the missing rows batch by batch; the next is read meanwhile, and the last written.
+
+    With ``full`` the last batch is filled up: where every batch has the same shape, the same image
+    gives the same bits in any company.
+    """
     length = inference_batch_size(size)
     batches = [missing[i : i + length] for i in range(0, len(missing), length)]
     # Left to tqdm where a bar is wanted, so that its own TQDM_DISABLE is heeded.
@@ -312,9 +318,8 @@ def _compute(
             pixels = pending.result()
             if number + 1 < len(batches):
                 pending = reader.submit(images.load, batches[number + 1], size)
-            # Every batch has the same shape, so the same image gives the same bits in any company.
-            padded = np.zeros((length, *pixels.shape[1:]), pixels.dtype)
-            padded[: len(rows)] = pixels
+            short = length - len(rows) if full else 0
+            padded = np.pad(pixels, ((0, short), (0, 0), (0, 0), (0, 0))) if short else pixels
             features = np.asarray(forward(padded)[0])[: len(rows)]
             written.result()  # or what kept the batch before from being written
             bar.update(count)
