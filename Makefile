@@ -18,7 +18,7 @@ ALL_OR_NAMED = $(filter-out all,$(CHAPTERS))
 
 SITE := $(BIN)/jupyter-book build --config _config.yml --path-output $(OUT) --all -W -n --keep-going -q
 
-.PHONY: book html pdf kit check test lint outputs address field study bench bench-gpu pretrain clean
+.PHONY: book html pdf kit check test lint outputs links address field study bench bench-gpu pretrain clean
 .DEFAULT_GOAL := book
 .DELETE_ON_ERROR:
 
@@ -77,6 +77,10 @@ test: lint
 # Executes the chapters in place: for authors, before a commit.
 outputs: $(INSTALLED)
 	$(BIN)/python tests/tools/notebooks.py $(ALL_OR_NAMED)
+
+# The book's links to other sites, by page; TRY=1 asks for each, which needs internet.
+links: $(INSTALLED)
+	@$(BIN)/python tests/tools/links.py $(if $(TRY),--try)
 
 # Moves the book to another repository: make address URL=https://github.com/me/my-fork
 address: $(INSTALLED)

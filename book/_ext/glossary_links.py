@@ -9,8 +9,9 @@ from sphinx import addnodes
 
 GLOSSARY = "F_glossary"
 CHAPTER = re.compile(r"\d\d_")
-# Words that chapters also use in another sense; the others are linked.
-AMBIGUOUS = {"cut", "domain", "feature", "leak", "loss", "mirror", "source", "target", "task"}
+# Words that chapters also use in another sense: linked in the chapter that introduces them, if any.
+INTRODUCED = dict.fromkeys(("domain", "source", "target", "task"), "01")
+INTRODUCED |= {"feature": "02", "leak": "02", "loss": "02", "cut": "04", "mirror": ""}
 # A term inside one of these is no running text, or is a link already.
 LEFT_ALONE = (
     nodes.Admonition, nodes.admonition, nodes.caption, nodes.literal, nodes.reference, nodes.table,
@@ -21,14 +22,13 @@ LEFT_ALONE = (
 def terms_of(glossary: str) -> list[str]:
     """List the English terms of the glossary's text, longest first."""
     block = re.search(r"^```\{glossary\}\n(.*?)^```", glossary, re.M | re.S)
-    lines = block[1].splitlines() if block else []
-    terms = [line for line in lines if re.match(r"[A-Za-z]", line) and line not in AMBIGUOUS]
+    terms = re.findall(r"(?:^|\n\n)([A-Za-z].*)", block[1]) if block else []
     return sorted(terms, key=len, reverse=True)
 
 
 def link_first_uses(doctree: nodes.document, terms: list[str], page: str) -> None:
     """Turn the first use of each term, or of its plural, into a link to the glossary."""
-    left = dict.fromkeys(terms)
+    left = dict.fromkeys(one for one in terms if INTRODUCED.get(one, page[:2]) == page[:2])
     for text in list(doctree.findall(nodes.Text)):
         above, paragraph = text.parent, False
         while above is not None and not isinstance(above, LEFT_ALONE):

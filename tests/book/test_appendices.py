@@ -8,6 +8,7 @@ import pytest
 from building import BOOK
 
 import tlhelpers
+from test_coverage import anchors
 
 sys.path.insert(0, str(BOOK / "_ext"))
 import chapters
@@ -77,6 +78,19 @@ def test_each_glossary_entry_has_an_english_and_a_chinese_name_and_one_sentence(
         assert not re.search(r"\. [A-Z]", sentence), english
 
 
+def test_every_question_is_answered_with_a_link_to_a_cell_that_shows_it():
+    chapters = {path.stem: anchors(path) for path in BOOK.glob("*.ipynb")}
+    shown = set().union(*chapters.values())
+    questions = re.split(r"^### ", page("E_faq"), flags=re.M)[1:]
+    assert len(questions) >= 17
+    for question in questions:
+        answer = question.partition("*Often answered:*")[0]
+        links = re.findall(r"\]\((\w+)\.ipynb#([\w-]+)\)", answer)
+        assert all(anchor in chapters[name] for name, anchor in links), question
+        named = set(re.findall(r"\{ref\}`[^`<]+<([\w-]+)>`", answer)) & shown
+        assert links or named, question
+
+
 @pytest.mark.parametrize("course", ["Six sessions", "Twelve sessions"])
 def test_a_course_treats_or_names_every_chapter(course):
     sections = {
@@ -121,16 +135,28 @@ def test_the_first_use_of_a_term_in_running_text_is_linked():
     from docutils.utils import new_document
 
     terms = glossary_links.terms_of(
-        "```{glossary}\n:sorted:\n\nlinear probe\n线性探测\n  A.\n\nsource\n源域\n  B.\n\nprobe\n探测\n  C.\n```"
+        "```{glossary}\n:sorted:\n\nlinear probe\n线性探测\n  A.\n\nsource\n源域\n  B.\n\nprobe\nROC 探测\n  C.\n```"
     )
-    assert terms == ["linear probe", "probe"]
-    document = new_document("01_x")
-    document += nodes.title("", "Linear probes")
-    document += nodes.paragraph("", "Two linear probes, a Probe and another probe.")
-    glossary_links.link_first_uses(document, terms, "01_x")
-    linked = [
-        (one["reftarget"], one.astext())
-        for one in document.findall(lambda node: node.tagname == "pending_xref")
-    ]
-    assert linked == [("linear probe", "linear probes"), ("probe", "Probe")]
-    assert document.astext().endswith("Two linear probes, a Probe and another probe.")
+    assert terms == ["linear probe", "source", "probe"]
+    for page, more in {"01_x": [("source", "source")], "03_x": []}.items():
+        document = new_document(page)
+        document += nodes.title("", "Linear probes")
+        document += nodes.paragraph("", "Two linear probes, a Probe and another probe of a source.")
+        glossary_links.link_first_uses(document, terms, page)
+        linked = [
+            (one["reftarget"], one.astext())
+            for one in document.findall(lambda node: node.tagname == "pending_xref")
+        ]
+        assert linked == [("linear probe", "linear probes"), ("probe", "Probe"), *more]
+        assert document.astext().endswith("a Probe and another probe of a source.")
+
+
+def test_words_with_other_senses_are_introduced_where_they_are_linked():
+    terms = glossary_links.terms_of(page("F_glossary"))
+    assert len(terms) > 90
+    texts = dict(prose())
+    for word, chapter in glossary_links.INTRODUCED.items():
+        assert word in terms
+        if chapter:
+            (text,) = (text for name, text in texts.items() if name.startswith(f"{chapter}_"))
+            assert re.search(rf"\b{word}s?\b", text)

@@ -14,7 +14,7 @@ import pytest
 from teaching import RIGHT, SOLUTIONS, WRONG, answered, small_book
 
 from tlhelpers.book.kit import grading
-from tlhelpers.book.kit.chapter import read_chapter
+from tlhelpers.book.kit.chapter import Chapter, read_chapter
 from tlhelpers.book.kit.grading import Limits, Row, grade_folder, table_of
 from tlhelpers.book.kit.handouts import student
 from tlhelpers.book.kit.sandbox import has_namespaces
@@ -415,6 +415,19 @@ def test_an_answer_that_gives_nothing_is_never_called_graded(small, tmp_path):
     rows = graded(small, tmp_path, {"a.ipynb": empty, "b.ipynb": stray})
     assert rows["a.ipynb"].reason == "02-2: its code gives no answer"
     assert rows["b.ipynb"].reason.startswith("a cell of its own sets answer")
+
+
+def test_an_answer_without_a_cell_and_another_chapters_name_are_told(small, tmp_path):
+    text = answered(small[1], RIGHT)
+    for cell in text["cells"]:
+        if cell["metadata"].get("tlhelpers", {}).get("exercise") == "02-3":
+            cell["cell_type"] = "markdown"
+    grader = grading.Grader(small[0], LIMITS)
+    grader.chapters["03"] = Chapter("03_other", [], ())
+    (tmp_path / "03_other (2).ipynb").write_text(json.dumps(text), "utf-8")
+    row = grader.grade(tmp_path / "03_other (2).ipynb")
+    said = "it is called 03_other, and holds another chapter; 02-3: no cell of code answers it"
+    assert (row.points, row.chapter, row.reason) == (6, "02_small", said)
 
 
 FORGING = """import os, sys

@@ -371,6 +371,29 @@ with Gradebook("sqlite:///gradebook.db") as book:
     most = book.find_assignment(chapter).max_score
 print(json.dumps([failed, marks, most]))
 """
+FORMGRADER = """
+import json, socket, subprocess, sys, time, urllib.request
+with socket.create_server(("127.0.0.1", 0)) as server:
+    port = server.getsockname()[1]
+given = ["--no-browser", f"--port={port}", "--IdentityProvider.token=t", "--allow-root"]
+quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+def ask(path):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/formgrader{path}?token=t") as page:
+        return page.read().decode()
+with subprocess.Popen([sys.executable, "-m", "jupyterlab", *given], **quiet) as lab:
+    for _ in range(200):
+        time.sleep(0.3)
+        try:
+            start = ask("")
+            break
+        except OSError:
+            pass
+    listed = json.loads(ask("/api/assignments"))
+    (one, *_) = json.loads(ask("/api/submitted_notebooks/{0}/{0}".format(sys.argv[1])))
+    graded = ask("/submissions/{}/".format(one["id"]))
+    lab.terminate()
+print(json.dumps([start, listed, graded]))
+"""
 OTTER = """
 import json, sys
 from otter.api import grade_submission
@@ -395,6 +418,10 @@ def test_nbgrader_grades_as_the_table_says(released):
     by_hand = sum(one.open_points for one in chapter.exercises)
     assert most == marks["solved"] + by_hand
     assert by_hand >= 4
+    start, listed, page = ran(FORMGRADER, course, name)
+    assert "Formgrader" in start
+    assert [(one["name"], one["num_submissions"]) for one in listed] == [(name, 3)]
+    assert page.count('class="score') == sum(1 for _ in chapter.exercises)
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ def method(answer: Any) -> str:
 
 
 EXERCISES: tuple[Exercise, ...] = (
+    # The method of the largest mean accuracy with 100 labels per class - that with 20.
     Exercise(
         read=method,
         right=lambda name: name == "scratch",
@@ -73,6 +74,7 @@ EXERCISES: tuple[Exercise, ...] = (
             (near(40, 1e-9), "That is the backward part alone."),
         ),
     ),
+    # Right / all of the validation images, at each stage; judged by its form alone.
     Exercise(
         read=scores_by_stage,
         right=lambda s: len(s) >= 3 and len(set(s.values())) > 1,

@@ -42,6 +42,7 @@ EXERCISES: tuple[Exercise, ...] = (
             (near(60_856 / 61_706, 2e-3), "The fourth stage is not copied."),
         ),
     ),
+    # 100 * (mean copied - mean random); judged by its size, and the guess is not.
     Exercise(
         read=numbers(2),
         right=lambda v: v[1] == 0 or 0.25 <= abs(v[1]) <= 60,
@@ -73,6 +74,7 @@ EXERCISES: tuple[Exercise, ...] = (
             (near(-0.01458, 0.01), "That is the third step alone."),
         ),
     ),
+    # The largest k whose interval, over draws and test images, has its lower end above 0.
     Exercise(
         read=number,
         right=lambda v: v == deepest(),

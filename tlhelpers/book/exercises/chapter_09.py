@@ -105,6 +105,7 @@ EXERCISES: tuple[Exercise, ...] = (
             ),
         ),
     ),
+    # Those whose interval, over draws and test images, ends below 0 or begins above.
     Exercise(
         read=names,
         right=lambda given: given == outside(),
@@ -119,6 +120,7 @@ EXERCISES: tuple[Exercise, ...] = (
             (lambda given: "other order" in given, "That one changed nothing."),
         ),
     ),
+    # Right / all of the validation photographs, at each strength; judged by its form alone.
     Exercise(
         read=scores_by_stage,
         right=lambda s: len(s) >= 3 and len(set(s.values())) > 1,

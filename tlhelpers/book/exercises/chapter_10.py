@@ -43,6 +43,7 @@ EXERCISES: tuple[Exercise, ...] = (
             (near(6 / 7, 1e-3), "That is the cat's."),
         ),
     ),
+    # Right / all of the target's test images, for each count; judged by its form alone.
     Exercise(
         read=scores_by_stage,
         right=lambda s: len(s) >= 3 and len(set(s.values())) > 1,

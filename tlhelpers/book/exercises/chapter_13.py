@@ -30,6 +30,7 @@ EXERCISES: tuple[Exercise, ...] = (
             (near(83.3333, 5e-3), "As a share, 0 to 1, please."),
         ),
     ),
+    # The largest n of which at most n / 8 are wrong, surest first.
     Exercise(
         read=number,
         right=near(8, 1e-6),

@@ -15,6 +15,7 @@ EXERCISES: tuple[Exercise, ...] = (
             (lambda v: v == 31, "The step is 64, so windows overlap."),
         ),
     ),
+    # 100 * (mean in shuffled folds - mean by speaker); judged by its size.
     Exercise(
         read=number,
         right=lambda v: 18 <= v <= 60 or 0.18 <= v <= 0.6,

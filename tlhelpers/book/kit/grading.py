@@ -135,6 +135,9 @@ class Grader:
             return
         chapter = self.chapters[number]
         row.chapter = chapter.name
+        called = [one.name for one in self.chapters.values() if one.name in row.file]
+        if called and chapter.name not in called:
+            reasons.append(f"it is called {called[0]}, and holds another chapter")
         reasons += next((said["notes"] for said in told if "notes" in said), [])
         for exercise in chapter.exercises:
             row.by_hand += exercise.open_points
@@ -157,6 +160,8 @@ class Grader:
             yield UNCOMPARED
         if said.get("claims") and not ("answer" in said and check(exercise, said["answer"]).right):
             yield "its stored output says it is right, its code not"
+        if not said:
+            yield "no cell of code answers it"
         if word == "no answer" and said.get("written"):
             yield "its code gives no answer"
         yield from (said[key] for key in ("error", "note") if key in said)
