@@ -6,9 +6,9 @@ import sys
 import nbformat
 import pytest
 from building import BOOK
+from test_coverage import anchors
 
 import tlhelpers
-from test_coverage import anchors
 
 sys.path.insert(0, str(BOOK / "_ext"))
 import chapters

@@ -35,7 +35,9 @@ def test_links_are_listed_where_they_stand_and_the_books_own_are_not(tmp_path):
     (tmp_path / "a.md").write_text(
         f"[b](b.md#c) [o]({own}) <https://d2l.ai/> [w](https://en.wikipedia.org/wiki/A_(b))"
     )
-    (tmp_path / "r.bib").write_text("@a{x,\n  doi = {10.1109/5.726791},\n  eprint = {1711.05101}\n}")
+    (tmp_path / "r.bib").write_text(
+        "@a{x,\n  doi = {10.1109/5.726791},\n  eprint = {1711.05101}\n}"
+    )
     assert links.outside_links(tmp_path) == {
         "a": ["https://d2l.ai/", "https://en.wikipedia.org/wiki/A_(b)"],
         "r": ["https://doi.org/10.1109/5.726791", "https://arxiv.org/abs/1711.05101"],
