@@ -241,7 +241,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_file,
         default=Path("_build/kit"),
         metavar="DIR",
-        help="the kit's folder (default: _build/kit); an earlier kit there is replaced",
+        help="the kit's folder (default: _build/kit); an earlier kit there is replaced, unless "
+        "something in it was changed or added",
     )
     kit.set_defaults(command=_kit, interrupted="An earlier kit is as it was.")
 

@@ -19,6 +19,7 @@ from teaching import SOLUTIONS, WRONG, small_book
 
 from tlhelpers.book.checks import check
 from tlhelpers.book.exercises import EXERCISES
+from tlhelpers.book.kit import MADE, digests, make_kit, not_made
 from tlhelpers.book.kit.chapter import Chapter, needed, read_chapter
 from tlhelpers.book.kit.classroom import offline_section
 from tlhelpers.book.kit.handouts import instructor, student
@@ -465,6 +466,12 @@ def test_make_kit_writes_the_whole_kit_within_a_minute(tmp_path):
         assert "data:image/png;base64," in text
         assert 'src="http' not in text
         assert "href=" not in text
+    handed_out = ("student/*", "nbgrader/release/*/*", "otter/*/student/*")
+    given = [path for place in handed_out for path in kit.glob(place)]
+    assert len(given) == len(handed_out) * len(names)
+    for path in given:
+        found = re.search(r"agrees\(|BEGIN (HIDDEN|SOLUTION)|# Solution", path.read_text("utf-8"))
+        assert not found, path
     with zipfile.ZipFile(kit / "classroom.zip") as file:
         inside = set(file.namelist())
         everything = b"".join(file.read(name) for name in inside if name.endswith(".ipynb"))
@@ -473,7 +480,26 @@ def test_make_kit_writes_the_whole_kit_within_a_minute(tmp_path):
     assert b"# Solution" not in everything
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
-    (kit / "README.txt").write_text("mine", "utf-8")
-    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert refused.returncode == 1
-    assert "Only an earlier kit is replaced" in refused.stderr
+    assert kit.is_dir()
+
+
+def test_a_kit_with_submissions_or_marks_is_not_replaced(small, tmp_path, monkeypatch):
+    kit = tmp_path / "kit"
+    for name in ("README.txt", "nbgrader/gradebook.db", "student/02.ipynb"):
+        (kit / name).parent.mkdir(parents=True, exist_ok=True)
+        (kit / name).write_text(name)
+    (kit / MADE).write_text(json.dumps(digests(kit)))
+    (kit / "student/.ipynb_checkpoints").mkdir()
+    (kit / "student/.ipynb_checkpoints/02.ipynb").touch()
+    assert not_made(kit) == not_made(tmp_path / "none") == []
+    submitted = kit / "nbgrader/submitted/ada/02/02.ipynb"
+    submitted.parent.mkdir(parents=True)
+    submitted.write_text("answers")
+    (kit / "nbgrader/gradebook.db").write_text("marks")
+    assert not_made(kit) == ["nbgrader/gradebook.db", "nbgrader/submitted/ada/02/02.ipynb"]
+    monkeypatch.setattr("tlhelpers.book.kit.tools", lambda: None)
+    with pytest.raises(ValueError, match="gradebook.db.*nothing was changed"):
+        make_kit(small[0], kit)
+    with pytest.raises(ValueError, match="Only an earlier kit"):
+        make_kit(small[0], submitted)
+    assert submitted.read_text() == "answers"

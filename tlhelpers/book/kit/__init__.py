@@ -1,5 +1,7 @@
 """The teaching kit, made from the chapters: notebooks, autograders, slides, a zip for a classroom."""
 
+import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -13,8 +15,10 @@ from tlhelpers.book.kit.releases import nbgrader_release, otter_release, write
 from tlhelpers.book.kit.slides import write_slides
 from tlhelpers.book.notebooks import find_chapters
 
-MARKER = "README.txt"
-ABOUT = """This folder was made from the chapters by tlhelpers kit, and is replaced when it is made anew.
+MADE = ".made.json"
+BESIDE = {".ipynb_checkpoints", "__pycache__", ".DS_Store"}  # left behind by looking at it
+ABOUT = """This folder was made from the chapters by tlhelpers kit. It is replaced when it is made anew, but not
+once something in it was changed or added, such as submissions and marks.
 
 student/      the chapters without solutions and outputs: hand these out
 slides/       the figures of each chapter
@@ -34,7 +38,8 @@ def make_kit(
 
     Args:
         book: The book's folder.
-        to: The kit's folder; an earlier kit there is replaced, anything else is not.
+        to: The kit's folder; an earlier kit there is replaced, but only as it was made: anything
+            else, such as submissions and marks in it, is not.
         say: Called with a line on each part that is ready. Defaults to nothing.
 
     Returns:
@@ -50,11 +55,11 @@ def make_kit(
     """
     book, to = Path(book), Path(to).resolve()
     tools()
-    is_kit = (to / MARKER).is_file() and (to / MARKER).read_text("utf-8") == ABOUT
-    if to.exists() and not is_kit and (not to.is_dir() or any(to.iterdir())):
+    if other := not_made(to):
         raise ValueError(
-            f"Only an earlier kit is replaced. Received: {to}, which holds something else; nothing "
-            "was changed. Name another folder."
+            f"Only an earlier kit is replaced, as it was made. Received: {to}, which holds something "
+            f"else ({', '.join(other[:3])}); nothing was changed. Move it, or name another folder "
+            "with --to."
         )
     chapters = [one for one in map(read_chapter, find_chapters(book)) if one.exercises]
     table = read_points(book)
@@ -80,11 +85,40 @@ def make_kit(
             },
         )
         say("classroom.zip")
-        (new / MARKER).write_text(ABOUT, "utf-8")
+        (new / "README.txt").write_text(ABOUT, "utf-8")
+        (new / MADE).write_text(json.dumps(digests(new)), "utf-8")
         if to.exists():
             to.rename(Path(beside) / "earlier")
         shutil.move(new, to)
     return to
+
+
+def not_made(kit: Path) -> list[str]:
+    """Return what a kit's folder holds that was not made with it, or was changed since.
+
+    Args:
+        kit: The folder, which may not be there yet.
+
+    Returns:
+        Paths within it, or its own name where it is a file; sorted.
+
+    Example:
+        >>> not_made(Path("no such folder"))
+        []
+    """
+    if kit.exists() and not kit.is_dir():
+        return [kit.name]
+    made = json.loads((kit / MADE).read_text("utf-8")) if (kit / MADE).is_file() else {}
+    return sorted(name for name, digest in digests(kit).items() if made.get(name) != digest)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the digest of each file of a folder, by its path within it."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != MADE and not BESIDE.intersection(path.parts)
+    }
 
 
 def tools() -> None:
