@@ -498,7 +498,7 @@ def test_a_kit_with_submissions_or_marks_is_not_replaced(small, tmp_path, monkey
     (kit / "nbgrader/gradebook.db").write_text("marks")
     assert not_made(kit) == ["nbgrader/gradebook.db", "nbgrader/submitted/ada/02/02.ipynb"]
     monkeypatch.setattr("tlhelpers.book.kit.tools", lambda: None)
-    with pytest.raises(ValueError, match="gradebook.db.*nothing was changed"):
+    with pytest.raises(ValueError, match=r"gradebook\.db.*nothing was changed"):
         make_kit(small[0], kit)
     with pytest.raises(ValueError, match="Only an earlier kit"):
         make_kit(small[0], submitted)
