@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_folder import draw_folder
 
 import tlhelpers
 from tlhelpers import runtime
@@ -29,9 +30,14 @@ HEAVY = ("tensorflow", "keras", "matplotlib", "pandas", "sklearn", "scipy", "IPy
 # Modules whose examples train something: `make check` leaves them out.
 SLOW = {
     "tlhelpers.book.doctor",
+    "tlhelpers.evaluation.comparison",
     "tlhelpers.experiments.source_accuracy",
     "tlhelpers.transfer.methods",
+    "tlhelpers.transfer.runs",
+    "tlhelpers.workflow.predict",
 }
+# Public names whose examples take hours: these are shown and not run.
+HOURS = {"run_experiment", "run_study", "run_sweep"}
 
 
 def in_a_new_process(script):
@@ -135,11 +141,30 @@ def test_every_default_is_told():
     assert untold == []
 
 
+def test_every_public_name_has_an_example_that_is_run():
+    public = {name: getattr(tlhelpers, name) for name in tlhelpers.__all__}
+    for module in [value for value in public.values() if inspect.ismodule(value)]:
+        public |= {name: value for name, value in vars(module).items() if name in HOURS}
+    lacking = []
+    for name, value in public.items():
+        if inspect.isfunction(value) or inspect.isclass(value):
+            members = vars(value).values() if inspect.isclass(value) else ()
+            texts = [inspect.getdoc(one) or "" for one in (value, *members)]
+            examples = [one for text in texts for one in doctest.DocTestParser().get_examples(text)]
+            if not examples or any(doctest.SKIP in one.options for one in examples):
+                lacking.append(name)
+    assert set(lacking) == HOURS
+
+
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in MODULES]
 )
 def test_examples_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    if name == "tlhelpers.data.folders":  # its example reads photographs of the reader's own
+        draw_folder(tmp_path / "photos", 30, classes=("cats", "dogs"))
+        (tmp_path / "photos/cats/a.jpg").write_bytes(b"\xff\xd8\xff\xe0 torn")
+        (tmp_path / "photos/dogs/notes.txt").write_text("No image.")
     monkeypatch.setattr(runtime, "_chosen_tier", None)
     module = importlib.import_module(name)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)

@@ -75,14 +75,14 @@ def load_folder(
             has no usable image, classes differ between splits, or there are too few images to split.
 
     Example:
-        >>> mine = load_folder("photos", image_size=160)  # doctest: +SKIP
+        >>> mine = load_folder("photos", image_size=160)
         photos: 30 images
-          2 classes: cats 20, dogs 10
-          train 18 (by content, seed 0): cats 12, dogs 6
-          validation 6 (by content, seed 0): cats 4, dogs 2
-          test 6 (by content, seed 0): cats 4, dogs 2
+          2 classes: cats 15, dogs 15
+          train 17 (by content, seed 0): cats 9, dogs 8
+          validation 6 (by content, seed 0): cats 3, dogs 3
+          test 7 (by content, seed 0): cats 3, dogs 4
           2 files skipped: cats/a.jpg (truncated), dogs/notes.txt (not an image)
-        >>> mine.skipped[0]  # doctest: +SKIP
+        >>> mine.skipped[0]
         (PosixPath('photos/cats/a.jpg'), 'truncated')
     """
     root = _check_folder(Path(path).expanduser())

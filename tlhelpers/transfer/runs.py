@@ -48,6 +48,13 @@ class Run:
         base: The backbone as trained, or None where there is none.
         grid: Cells along each side over which the feature map is pooled before the head.
         predict_split: Computes a split's probabilities; defaults to running the model.
+
+    Example:
+        >>> import tlhelpers as tl
+        >>> data = tl.load_dataset("pets", n=80).few(5)
+        >>> run = tl.feature_transfer(tl.load_backbone("vgg16_mini", data.image_size), data)
+        >>> run.test.low < run.test.accuracy < run.test.high
+        True
     """
 
     name: str

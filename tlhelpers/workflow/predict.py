@@ -245,7 +245,12 @@ def load_run(path: str | os.PathLike[str]) -> SavedRun:
         ValueError: If they don't belong together, or this version of Keras can't read the model.
 
     Example:
-        >>> load_run("results/mine.keras").predict("new_photos/")  # doctest: +SKIP
+        >>> import tlhelpers as tl
+        >>> data = tl.load_dataset("pets", n=80).few(5)
+        >>> run = tl.feature_transfer(tl.load_backbone("vgg16_mini", data.image_size), data)
+        >>> load_run(run.save("mine.keras")).predict(data.test.load([0]))["class"].isin(["cat", "dog"])
+        0    True
+        Name: class, dtype: bool
     """
     import keras
 

@@ -178,7 +178,7 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> dict[str, A
         FileNotFoundError: If it has not been recorded.
 
     Example:
-        >>> sorted(load("photographs"))  # doctest: +SKIP
+        >>> sorted(load("photographs"))
         ['data', 'environments', 'experiment', 'results']
     """
     return load_record(name, "field", folder)
