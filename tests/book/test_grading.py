@@ -18,7 +18,7 @@ from tlhelpers.book.kit.chapter import Chapter, read_chapter
 from tlhelpers.book.kit.grading import Limits, Row, grade_folder, table_of
 from tlhelpers.book.kit.handouts import student
 from tlhelpers.book.kit.sandbox import has_namespaces
-from tlhelpers.book.kit.worker import is_stub, plain_python, simple
+from tlhelpers.book.kit.worker import find_answers, is_stub, plain_python, simple
 
 if sys.platform != "linux":
     pytest.skip("processes are limited on Linux", allow_module_level=True)
@@ -430,6 +430,22 @@ def test_an_answer_without_a_cell_and_another_chapters_name_are_told(small, tmp_
     assert (row.points, row.chapter, row.reason) == (6, "02_small", said)
 
 
+def test_a_file_that_holds_little_is_told_from_one_that_holds_much(small, tmp_path):
+    two = answered(small[1], RIGHT)
+    for number in range(4):  # of another chapter, more and as they were handed out
+        stub = f'answer = ...\ntl.check("03-{number}", answer)'
+        two["cells"].append({"cell_type": "code", "source": stub, "metadata": {}, "outputs": []})
+    rows = graded(small, tmp_path, {"none.ipynb": " \n", "stub.ipynb": small[1], "two.ipynb": two})
+    assert rows["none.ipynb"].reason == "not graded: it is empty"
+    assert rows["stub.ipynb"].reason == "nothing is answered"
+    assert (rows["two.ipynb"].chapter, rows["two.ipynb"].points) == ("02_small", 9)
+    assert find_answers(two, TWO)[0] == "02"
+
+
+TWO = {
+    number: {"code": [], "solutions": [], "exercises": [f"{number}-{n}" for n in range(5)]}
+    for number in ("02", "03")
+}
 FORGING = """import os, sys
 line = b'{"exercise": ["x"], "begun": [1]}\\n{"chapter": 7, "notes": 3}\\n'
 os.write(int(sys.argv[2]), line)

@@ -127,7 +127,8 @@ def find_answers(
     numbers = [exercise[:2] for exercise in found if exercise[:2] in chapters]
     if not numbers:
         raise NotGradedError("it holds no exercise of this book")
-    number = max(set(numbers), key=numbers.count)
+    written = [name[:2] for name, each in found.items() if any(not is_stub(one.text) for one in each)]
+    number = max(sorted(set(numbers)), key=lambda one: (written.count(one), numbers.count(one)))
     notes = ["cells with the same id"] if repeated else []
     others = sorted(set(found).difference(chapters[number]["exercises"]))
     notes += [f"{exercise[:20]} is not of this chapter" for exercise in others[:3]]
@@ -411,7 +412,10 @@ def main() -> None:
         document = None
         if "solutions" not in job:
             try:
-                document = json.loads(sys.stdin.buffer.read())
+                content = sys.stdin.buffer.read()
+                if not content.strip():
+                    raise NotGradedError("it is empty")
+                document = json.loads(content)
             except (ValueError, RecursionError) as error:
                 raise NotGradedError(f"it is not JSON ({str(error)[:80]})") from None
         nothing = os.open(os.devnull, os.O_RDWR)
