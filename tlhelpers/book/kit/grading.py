@@ -153,7 +153,9 @@ class Grader:
             row.exercises[exercise.id] = f"{points}/{worth.most} {word}"
             reasons += [f"{exercise.id}: {why}" for why in self._reasons(exercise.id, word, said)]
         given = {said.partition(" ")[2] for said in row.exercises.values()}
-        row.reason = "; ".join(reasons) or ("nothing is answered" if given == {"no answer"} else "graded")
+        row.reason = "; ".join(reasons) or (
+            "nothing is answered" if given == {"no answer"} else "graded"
+        )
 
     def _reasons(self, exercise: str, word: str, said: dict[str, Any]) -> Iterator[str]:
         """Yield what an instructor should know of an answer."""

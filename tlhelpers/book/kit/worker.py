@@ -127,7 +127,9 @@ def find_answers(
     numbers = [exercise[:2] for exercise in found if exercise[:2] in chapters]
     if not numbers:
         raise NotGradedError("it holds no exercise of this book")
-    written = [name[:2] for name, each in found.items() if any(not is_stub(one.text) for one in each)]
+    written = [
+        name[:2] for name, each in found.items() if any(not is_stub(one.text) for one in each)
+    ]
     number = max(sorted(set(numbers)), key=lambda one: (written.count(one), numbers.count(one)))
     notes = ["cells with the same id"] if repeated else []
     others = sorted(set(found).difference(chapters[number]["exercises"]))
