@@ -1,5 +1,8 @@
 """The engines of frozen networks: the same features, told apart, and chosen by a rule."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -117,6 +120,18 @@ class TestOpenVINO:
         mean, most = forward_pass(model, "openvino")(pixels)
         np.testing.assert_allclose(mean, pixels.mean((1, 2)), rtol=1e-5)
         np.testing.assert_array_equal(most, pixels.max((1, 2)))
+
+    def test_a_network_that_goes_right_after_its_last_batch_ends(self):
+        """Python gives its lock away every ten seconds: threads that wait for it are met by then."""
+        code = (
+            "import sys, keras, numpy as np; sys.setswitchinterval(10)\n"
+            "from tlhelpers.transfer.engine import forward_pass\n"
+            "images = keras.Input((32, 32, 3))\n"
+            "model = keras.Model(images, keras.ops.mean(images, (1, 2)))\n"
+            "for _ in range(3):\n"
+            "    forward_pass(model, 'openvino')(np.zeros((20, 32, 32, 3), np.uint8))\n"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
     def test_floats_are_refused(self):
         model = pooled_features(load_backbone("vgg16_mini", 32, cut="block1_pool"))

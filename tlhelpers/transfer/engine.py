@@ -4,6 +4,7 @@ import importlib.util
 import os
 import platform
 import tempfile
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -169,6 +170,7 @@ def _openvino(model: "keras.Model", precision: Precision) -> Forward:
     except Exception as error:  # whatever the converter stumbles over
         raise ExportFailedError(f"{type(error).__name__}: {error}") from error
     shapes = [tuple(output.shape)[1:] for output in compiled.outputs]
+    streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
 
     def forward(images: np.ndarray) -> list[np.ndarray]:
         """Run a batch, a few images a request."""
@@ -178,17 +180,24 @@ def _openvino(model: "keras.Model", precision: Precision) -> Forward:
         short = -n % IN_FLIGHT
         padded = np.concatenate([images, images[:1].repeat(short, axis=0)]) if short else images
         found = [np.empty((len(padded), *shape), np.float32) for shape in shapes]
-        queue = openvino.AsyncInferQueue(compiled)
+        # Requests are waited for in turn. A queue with a callback would have OpenVINO's threads wait
+        # for Python's lock, while Python, which holds it, waits for their end once the model goes.
+        running: deque[tuple[int, Any]] = deque()
 
-        def keep(request: Any, at: int) -> None:
-            """Copy a request's outputs to their rows."""
+        def finish() -> Any:
+            """Wait for the oldest request, and copy its outputs to their rows."""
+            at, request = running.popleft()
+            request.wait()
             for number, rows in enumerate(found):
                 rows[at : at + IN_FLIGHT] = request.get_output_tensor(number).data
+            return request
 
-        queue.set_callback(keep)
         for at in range(0, len(padded), IN_FLIGHT):
-            queue.start_async(np.ascontiguousarray(padded[at : at + IN_FLIGHT]), at)
-        queue.wait_all()
+            request = finish() if len(running) == streams else compiled.create_infer_request()
+            request.start_async(np.ascontiguousarray(padded[at : at + IN_FLIGHT]))
+            running.append((at, request))
+        while running:
+            finish()
         return [rows[:n] for rows in found]
 
     return forward
