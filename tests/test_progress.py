@@ -38,6 +38,17 @@ def test_lines_keep_their_distance(at_once, monkeypatch, capsys):
     assert 2 <= len(capsys.readouterr().err.splitlines()) <= 5
 
 
+def test_a_million_jobs_do_not_wait_at_once():
+    class Pool:
+        def map(self, function, items):
+            waiting.append(len(items))
+            return map(function, items)
+
+    waiting = []
+    assert list(progress.mapped(Pool(), str, range(2500))) == list(map(str, range(2500)))
+    assert max(waiting) <= 1024
+
+
 def test_short_work_and_silence(monkeypatch, at_once, capsys):
     monkeypatch.setenv("TQDM_DISABLE", "1")
     list(progress.counted("abc", 3, "reading", " letters"))

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ SECONDS = 10.0
 LINE = "{desc}: {n_fmt} of {total_fmt}{unit}, {elapsed}, {remaining} to go"
 
 _Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 class _Lines:
@@ -80,3 +82,25 @@ def counted(work: Iterable[_Item], total: int, what: str, unit: str) -> Iterator
         for item in work:
             yield item
             bar.update()
+
+
+def mapped(
+    pool: ThreadPoolExecutor, function: Callable[[_Item], _Result], items: Sequence[_Item]
+) -> Iterator[_Result]:
+    """Apply a function in a pool, a thousand items at a time: a job that waits takes two KiB.
+
+    Args:
+        pool: The threads.
+        function: What to apply.
+        items: What to apply it to.
+
+    Yields:
+        The results, in order.
+
+    Example:
+        >>> with ThreadPoolExecutor(2) as pool:
+        ...     list(mapped(pool, len, ["a", "bc"]))
+        [1, 2]
+    """
+    for start in range(0, len(items), 1024):
+        yield from pool.map(function, items[start : start + 1024])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.recfunctions import repack_fields
 
 from tlhelpers.data.audit import FolderAudit, count, first_few, printable
 from tlhelpers.data.augmentation import what_may_change_labels
@@ -105,6 +106,8 @@ def load_folder(
     group_of = read_groups(groups, names)
     keys = [one.tobytes() for one in facts["content"]]
     pairs, some_left = near_copies(facts["thumb"], facts["width"], facts["height"])
+    # Thumbnails are nearly all of the facts, and not needed any more.
+    facts = repack_fields(facts[[name for name in facts.dtype.names or () if name != "thumb"]])
     given = np.array([layout.splits[row] for row in whole])
     shares = {
         name: share

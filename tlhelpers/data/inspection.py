@@ -13,7 +13,7 @@ from PIL import Image
 
 from tlhelpers.data.images import UnreadableImageError, decoded, file_content, has_alpha, on_white
 from tlhelpers.files import cache_folder, replacing
-from tlhelpers.progress import counted
+from tlhelpers.progress import counted, mapped
 from tlhelpers.runtime import usable_cores
 
 THUMB = 32
@@ -117,7 +117,7 @@ def inspect_images(paths: Sequence[Path], folder: Path) -> tuple[list[str], np.n
     saved, between = time.monotonic(), _SECONDS_BETWEEN_SAVES
     pool = ThreadPoolExecutor(max(1, min(usable_cores(), len(paths))))
     try:
-        found = pool.map(lambda path: inspect_image(path, known), paths)
+        found = mapped(pool, lambda path: inspect_image(path, known), paths)
         what = f"looking at {folder.resolve().name}"
         for reason, one in counted(found, len(paths), what, " files"):
             facts[len(reasons)] = one

@@ -12,7 +12,7 @@ import numpy as np
 
 from tlhelpers.data.images import check_fit, digest_image, read_and_digest, resize_image
 from tlhelpers.data.packs import DRAWN_INSTEAD, HOW_TO_GET_PIXELS, NotRecordedError
-from tlhelpers.progress import counted
+from tlhelpers.progress import counted, mapped
 from tlhelpers.runtime import as_integer, check_seed, usable_cores
 from tlhelpers.worlds.shifts import check_shift, shift_image
 
@@ -733,7 +733,7 @@ def in_threads(
     if workers <= 1:
         return show(map(function, items))
     with ThreadPoolExecutor(workers) as pool:
-        return show(pool.map(function, items))
+        return show(mapped(pool, function, items))
 
 
 def _checked_labels(labels: Any, num_classes: int, count: int) -> np.ndarray:

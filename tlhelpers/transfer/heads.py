@@ -162,8 +162,11 @@ def _scaled(features: np.ndarray, precision: type) -> tuple[np.ndarray, np.ndarr
     features = np.asarray(features, precision)
     centre = features.mean(axis=0)
     x = features - centre
-    scale = float(np.sqrt((x**2).sum(axis=1).mean())) or 1.0
-    return x / scale, centre, scale
+    # A few rows at a time, and in place: this is where most memory is needed.
+    parts = np.array_split(x, 1 + len(x) // 1024)
+    scale = float(np.sqrt(np.concatenate([(one**2).sum(axis=1) for one in parts]).mean())) or 1.0
+    x /= scale
+    return x, centre, scale
 
 
 def _folded(

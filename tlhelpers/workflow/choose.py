@@ -90,7 +90,12 @@ def stage_reader(base: Backbone, names: Sequence[str]) -> Callable[[Images], Fea
 
 
 def choose(
-    features: Features, labels: np.ndarray, groups: np.ndarray, seed: int, most: int = FOLDS
+    features: Features,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    seed: int,
+    most: int = FOLDS,
+    among: np.ndarray | None = None,
 ) -> Choice:
     """Choose the stage and the penalty with the lowest cross-validated cross-entropy.
 
@@ -100,12 +105,14 @@ def choose(
         groups: ``int [n]``: what stays in one fold.
         seed: Which folds.
         most: Folds, at most. Defaults to 5.
+        among: Rows to choose on. Defaults to all.
 
     Returns:
         The choice. Classes count alike in it, as they do in the head. Penalties are tried from the
         strongest on, until the loss rises.
     """
-    rows = _some(labels, groups, seed)
+    among = np.arange(len(labels)) if among is None else among
+    rows = among[_some(labels[among], groups[among], seed)]
     labels, groups = labels[rows], groups[rows]
     weights = 1 / np.bincount(labels)[labels]
     pairs = list(folds(labels, groups, seed, most))
