@@ -1,19 +1,22 @@
 """Intervals, calibration, thresholds and doubtful labels, against independent computations."""
 
 import json
+from dataclasses import astuple
 
 import numpy as np
 import pytest
 
-from tlhelpers.evaluation.scores import wilson_interval
+from tlhelpers.evaluation.scores import paired_difference, wilson_interval
 from tlhelpers.workflow.judge import (
     as_plain,
+    balanced,
     by_class,
     choose_threshold,
     coverage_curve,
     doubtful_labels,
     error_to_aim_at,
     fit_temperature,
+    gain,
     share,
     soften,
     soften_unseen,
@@ -48,11 +51,48 @@ def test_nothing_is_no_share():
 
 def test_precision_and_recall():
     predicted, labels = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0])
-    cat, dog, owl = by_class(predicted, labels, ("cat", "dog", "owl"))
+    cat, dog, owl = by_class(predicted, labels, ("cat", "dog", "owl"), np.arange(5))
     assert (cat["precision"].value, cat["recall"].value, cat["n"]) == (0.5, 0.5, 2)
     assert dog["precision"].value == pytest.approx(2 / 3)
     assert (dog["recall"].low, dog["recall"].high) == pytest.approx(wilson_interval(2, 3))
     assert owl["n"] == owl["recall"].n == 0
+
+
+def test_shots_of_one_animal_narrow_no_interval():
+    """Ten shots of each of thirty animals, right or wrong together: that is thirty, not 300."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(30), 10)
+    labels, right = groups % 2, np.repeat(rng.random(30) < 0.8, 10)
+    cat, _ = by_class(np.where(right, labels, 1 - labels), labels, ("cat", "dog"), groups)
+    hits = int(right[labels == 0].sum())
+    expected = wilson_interval(round(hits / 10), 15)
+    assert (cat["recall"].low, cat["recall"].high) == pytest.approx(expected)
+    alone, together = balanced(right, labels), balanced(right, labels, groups)
+    assert together.high - together.low > 2 * (alone.high - alone.low)
+
+
+def test_balanced_accuracy_holds_the_truth():
+    """Classes at 9 to 1 with 95 % and 70 % right: 95 of 100 intervals hold 82.5 %."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [180, 20])
+    found = [balanced(rng.random(200) < np.where(labels, 0.7, 0.95), labels) for _ in range(300)]
+    assert 0.92 < np.mean([one.low <= 0.825 <= one.high for one in found]) < 0.98
+    assert found[0].n == 200
+
+
+def test_a_gain_is_that_of_pairs_and_knows_groups():
+    rng = np.random.default_rng(0)
+    before, after = rng.random(200) < 0.7, rng.random(200) < 0.8
+    for groups in (None, np.arange(200)):
+        found, expected = gain(before, after, groups), paired_difference(before, after)
+        assert astuple(found) == pytest.approx(astuple(expected))
+    groups, held = np.repeat(np.arange(40), 10), 0
+    for _ in range(300):
+        first, second = (np.repeat(rng.random(40) < 0.7, 10) for _ in range(2))
+        held += gain(first, second, groups).low <= 0 <= gain(first, second, groups).high
+    assert held > 0.92 * 300
+    half = gain(np.full(100, 0.5), np.ones(100))
+    assert half.accuracy == 0.5
 
 
 def test_the_temperature_that_made_probabilities_too_sure_is_found():

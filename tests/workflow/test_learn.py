@@ -77,7 +77,7 @@ def test_what_is_shipped_gives_the_judged_probabilities(judged):
 @pytest.mark.parametrize("low", [-0.01, 0.01])
 def test_fine_tuning_is_kept_only_where_validation_says_so(judged, monkeypatch, low):
     pictures, learned = judged
-    monkeypatch.setattr(learning, "paired_difference", lambda a, b: Score(0.02, low, 0.03, len(a)))
+    monkeypatch.setattr(learning, "gain", lambda a, b, groups: Score(0.02, low, 0.03, len(a)))
     monkeypatch.setattr(recipes, "fine_tuning", lambda *a, **k: recipes.Training(1, 16, 1e-3))
     about, shipped = fine_tune(learned, pictures, 0.05, 1e6, seed=0)
     assert about["tried"]

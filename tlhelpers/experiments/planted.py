@@ -303,7 +303,7 @@ def _rare(root: Path, pets: Files, unseen: Files) -> dict[str, Any]:
         "counts": np.bincount(y),
         "n": len(truth),
         "judged": card["score"]["accuracy"]["n"],
-        "judged_balanced": card["score"]["balanced"],
+        "judged_balanced": card["score"]["balanced"]["value"],
         "judged_by_class": card["score"]["by_class"],
     }
     for name, balanced in (("weighted", True), ("plain_fit", False)):

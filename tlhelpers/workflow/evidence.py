@@ -9,7 +9,6 @@ from tlhelpers.data.splits import Split
 from tlhelpers.evaluation.scores import (
     balanced_accuracy,
     majority_accuracy,
-    paired_difference,
     reliability,
 )
 from tlhelpers.models.backbones import Backbone
@@ -18,7 +17,14 @@ from tlhelpers.transfer.recipes import class_weights
 from tlhelpers.workflow.alterations import ALTERATIONS, Altered
 from tlhelpers.workflow.audit import pixel_features
 from tlhelpers.workflow.choose import Choice, Features, choose, predict_unseen
-from tlhelpers.workflow.judge import by_class, coverage_curve, doubtful_labels, share
+from tlhelpers.workflow.judge import (
+    balanced,
+    by_class,
+    coverage_curve,
+    doubtful_labels,
+    gain,
+    share,
+)
 from tlhelpers.workflow.learn import Learned
 from tlhelpers.workflow.split import FOLDS, REPEATS, Pictures, folds
 from tlhelpers.workflow.strangers import Familiar, auroc, learn_familiar
@@ -45,12 +51,12 @@ def floors(pictures: Pictures, thumbs: np.ndarray, seed: int) -> dict[str, Any]:
         pictures.judged,
     )
     floors: dict[str, Any] = {"majority": majority_accuracy(labels[pool], labels[judged])}
-    pixels = {"pixels": pixel_features(thumbs)}
-    own = {"pixels": pixels["pixels"][pool]}
+    own = {"pixels": pixel_features(thumbs[pool])}
     if pictures.held_out:
         made = choose(own, labels[pool], groups[pool], seed, 3)
         head = fit_head(own["pixels"], labels[pool], made.inverse_penalty)
-        right = head.probabilities(pixels["pixels"][judged]).argmax(axis=1) == labels[judged]
+        given = head.probabilities(pixel_features(thumbs[judged]))
+        right = given.argmax(axis=1) == labels[judged]
     else:
         right = predict_unseen(own, labels, groups, seed, repeats=1).right
     return {**floors, "pixels": share(right, groups[judged])}
@@ -67,7 +73,7 @@ def scratch(base: Backbone, pictures: Pictures, seed: int) -> dict[str, Any]:
 
 def score_images(learned: Learned, frozen: Learned, pictures: Pictures) -> dict[str, Any]:
     """Score the judged images: in all, by class, and which class is taken for which."""
-    labels = pictures.labels[pictures.judged]
+    labels, groups = pictures.labels[pictures.judged], pictures.groups[pictures.judged]
     predicted = learned.raw.argmax(axis=1)
     names = pictures.data.class_names
     confusion = np.zeros((len(names), len(names)), int)
@@ -79,13 +85,13 @@ def score_images(learned: Learned, frozen: Learned, pictures: Pictures) -> dict[
     return {
         "held_out": pictures.held_out,
         "covers": _covers(pictures),
-        "accuracy": share(learned.right, pictures.groups[pictures.judged]),
+        "accuracy": share(learned.right, groups),
         # As the accuracy: the mean over the repeats, not that of their averaged predictions.
-        "balanced": float(np.mean([learned.right[labels == c].mean() for c in np.unique(labels)])),
+        "balanced": balanced(learned.right, labels, groups),
         "repeats": learned.notes.get("repeats", []),
         "pool": frozen.notes.get("pool"),
         "everywhere": learned.notes.get("everywhere") if learned is frozen else None,
-        "by_class": by_class(predicted, labels, names),
+        "by_class": by_class(predicted, labels, names, groups),
         "confusion": confusion.tolist(),
         "without_weights": plain,
     }
@@ -220,11 +226,11 @@ def learning_curve(learned: Learned, pictures: Pictures, seed: int) -> dict[str,
             means = [float(one.mean()) for one in draws]
             point = {"labels": round(float(np.mean(sizes))), "accuracy": float(np.mean(means))}
             points.append({**point, "least": min(means), "most": max(means)})
-            rights[part] = draws[0].astype(bool)
+            rights[part] = np.mean(draws, axis=0)
     if 0.5 not in rights or 1.0 not in rights:
         return {"points": points, "gain": None}
-    gain = paired_difference(rights[0.5], rights[1.0])
-    return {"points": points, "gain": gain.accuracy, "low": gain.low, "high": gain.high}
+    last = gain(rights[0.5], rights[1.0], groups[pictures.judged])
+    return {"points": points, "gain": last.accuracy, "low": last.low, "high": last.high}
 
 
 def _share_of_groups(rows: np.ndarray, groups: np.ndarray, part: float, seed: int) -> np.ndarray:
@@ -262,7 +268,7 @@ def alterations(learned: Learned, pictures: Pictures, seed: int) -> dict[str, An
     """Predict altered versions of some judged images."""
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(pictures.judged)[:ALTERED])
-    labels = pictures.labels[rows]
+    labels, groups = pictures.labels[rows], pictures.groups[rows]
     plain = learned.predict({name: x[rows] for name, x in learned.features.items()}, rows)
     before = plain.argmax(axis=1)
     found = []
@@ -271,11 +277,11 @@ def alterations(learned: Learned, pictures: Pictures, seed: int) -> dict[str, An
         found.append(
             {
                 "what": name,
-                "accuracy": share(after == labels),
+                "accuracy": share(after == labels, groups),
                 "changed": float((after != before).mean()),
             }
         )
-    return {"n": len(rows), "plain": share(before == labels), "rows": found}
+    return {"n": len(rows), "plain": share(before == labels, groups), "rows": found}
 
 
 def strange_pictures(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tlhelpers.evaluation.scores import Z_95, wilson_interval
+from tlhelpers.evaluation.scores import Z_95, Score
 
 
 @dataclass(frozen=True)
@@ -57,47 +57,93 @@ def share(right: np.ndarray, groups: np.ndarray | None = None) -> Share:
     if not n:
         return Share(math.nan, 0.0, 1.0, 0)
     value = float(right.mean())
-    effect = 1.0
-    if groups is not None and 0 < value < 1:
-        sums = np.bincount(np.unique(groups, return_inverse=True)[1], right - value)
-        effect = max(1.0, float((sums**2).sum() / ((right - value) ** 2).sum()))
-    independent = max(1, round(n / effect))
-    if groups is not None:
-        independent = min(independent, len(np.unique(groups)))
-    z = Z_95**2 / independent
+    z = Z_95**2 / _independent(right - value, groups)
     half = math.sqrt(value * (1 - value) * z + z**2 / 4)
     low, high = ((value + z / 2 + sign * half) / (1 + z) for sign in (-1, 1))
     return Share(value, max(0.0, low), min(1.0, high), n)
 
 
-def by_class(predicted: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> list[dict]:
-    """Return precision and recall of each class with Wilson's intervals.
+def _independent(off: np.ndarray, groups: np.ndarray | None) -> int:
+    """Return how many independent images tell as much as these, which are that far off the mean."""
+    if groups is None:
+        return len(off)
+    sums = np.bincount(np.unique(groups, return_inverse=True)[1], off)
+    effect = max(1.0, float((sums**2).sum() / ((off**2).sum() or 1)))
+    return min(max(1, round(len(off) / effect)), len(sums))
+
+
+def gain(before: np.ndarray, after: np.ndarray, groups: np.ndarray | None = None) -> Score:
+    """Return by how much answers became right more often, on the same images.
+
+    The interval is that of :func:`tlhelpers.evaluation.scores.paired_difference`, of as many images
+    as :func:`share` takes for independent.
+
+    Args:
+        before: Booleans ``[n]``, or shares of repeats, 0 to 1.
+        after: The same.
+        groups: ``int [n]``. Defaults to every image by itself.
+
+    Returns:
+        The difference, -1 to 1, with its 95 % interval over the draw of images (or groups of them).
+
+    Example:
+        >>> some, more = np.repeat([True, False], [80, 20]), np.repeat([True, False], [90, 10])
+        >>> gain(some, more).low > 0, gain(some, more, np.arange(100) // 10).low > 0
+        (True, False)
+    """
+    change = np.asarray(after, float) - np.asarray(before, float)
+    n = _independent(change - change.mean(), groups)
+    gained, lost = ((n * np.maximum(sign * change, 0).mean() + 1) / (n + 2) for sign in (1, -1))
+    half = Z_95 * math.sqrt((gained + lost - (gained - lost) ** 2) / (n + 2))
+    low, high = gained - lost - half, gained - lost + half
+    return Score(float(change.mean()), max(-1.0, low), min(1.0, high), len(change))
+
+
+def balanced(right: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> Share:
+    """Return the mean over the classes of the share that is right.
+
+    The ends come from those of each class, as if classes were drawn one by one (Zou & Donner 2008,
+    doi:10.1002/sim.3095).
+
+    Args:
+        right: Booleans ``[n]``, or shares of repeats, 0 to 1.
+        labels: Integers ``[n]``.
+        groups: ``int [n]``. Defaults to every image by itself.
+
+    Returns:
+        The mean, with its interval.
+
+    Example:
+        >>> str(balanced(np.array([1, 1, 1, 0]), np.array([0, 0, 0, 1])))
+        '50.0% (21.9% to 89.7%)'
+    """
+    of_class = [labels == label for label in np.unique(labels)]
+    shares = [share(right[own], None if groups is None else groups[own]) for own in of_class]
+    value = float(np.mean([one.value for one in shares]))
+    below = math.hypot(*(one.value - one.low for one in shares)) / len(shares)
+    above = math.hypot(*(one.high - one.value for one in shares)) / len(shares)
+    return Share(value, value - below, value + above, len(labels))
+
+
+def by_class(
+    predicted: np.ndarray, labels: np.ndarray, names: tuple[str, ...], groups: np.ndarray
+) -> list[dict]:
+    """Return precision and recall of each class, with intervals that know what belongs together.
 
     Args:
         predicted: Integers ``[n]``.
         labels: Integers ``[n]``.
         names: Names of the classes.
+        groups: ``int [n]``.
 
     Returns:
         For each class its name, number of images, ``precision`` and ``recall``.
     """
-
-    def part(hits: int, of: int) -> Share:
-        """Return a share with its interval."""
-        return Share(hits / of, *wilson_interval(hits, of), of) if of else Share(math.nan, 0, 1, 0)
-
-    rows = []
+    right, rows = predicted == labels, []
     for label, name in enumerate(names):
-        hits = int(((predicted == label) & (labels == label)).sum())
-        called, there = int((predicted == label).sum()), int((labels == label).sum())
-        rows.append(
-            {
-                "class": name,
-                "n": there,
-                "precision": part(hits, called),
-                "recall": part(hits, there),
-            }
-        )
+        called, there = predicted == label, labels == label
+        precision, recall = (share(right[some], groups[some]) for some in (called, there))
+        rows.append({"class": name, "n": recall.n, "precision": precision, "recall": recall})
     return rows
 
 

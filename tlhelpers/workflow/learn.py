@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlhelpers.data.downloads import DownloadError, mirror_names
-from tlhelpers.evaluation.scores import paired_difference
 from tlhelpers.files import cache_place
 from tlhelpers.models.backbones import (
     ARCHITECTURES,
@@ -32,6 +31,7 @@ from tlhelpers.workflow.choose import (
 from tlhelpers.workflow.judge import (
     choose_threshold,
     error_to_aim_at,
+    gain,
     share,
     soften,
     soften_unseen,
@@ -152,8 +152,9 @@ def learn(
         The classifier with its predictions.
     """
     labels, groups, pool = pictures.labels, pictures.groups, pictures.pool
-    own = {name: x[pool] for name, x in features.items()}
-    choice = choose(own, labels[pool], groups[pool], seed)
+    choice = choose(features, labels, groups, seed, among=pool)
+    # Without a test split the pool is all images; else only what is needed of it is copied.
+    own = {choice.stage: features[choice.stage][pool]} if pictures.held_out else features
     head = fit_head(own[choice.stage], labels[pool], choice.inverse_penalty)
     if pictures.held_out:
         unseen = predict_unseen(own, labels[pool], groups[pool], seed, choice=choice, repeats=1)
@@ -280,19 +281,18 @@ def fine_tune(
     frozen = fit_head(learned.features[stage][train], labels[train], inverse)
     p = frozen.probabilities(learned.features[stage][validation])
     q = tuned.probabilities("validation")
-    gain = paired_difference(
-        p.argmax(axis=1) == labels[validation], q.argmax(axis=1) == labels[validation]
-    )
+    before, after = (one.argmax(axis=1) == labels[validation] for one in (p, q))
+    change = gain(before, after, pictures.groups[validation])
     about = {
         "tried": True,
-        "gain": gain.accuracy,
-        "low": gain.low,
-        "high": gain.high,
-        "n": gain.n,
-        "kept": gain.low > 0,
+        "gain": change.accuracy,
+        "low": change.low,
+        "high": change.high,
+        "n": change.n,
+        "kept": change.low > 0,
         "seconds": tuned.seconds,
     }
-    return about, _as_learned(tuned, learned, pictures, wanted_error) if gain.low > 0 else learned
+    return about, _as_learned(tuned, learned, pictures, wanted_error) if change.low > 0 else learned
 
 
 def _as_learned(
