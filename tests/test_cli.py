@@ -364,6 +364,11 @@ def test_train_and_predict_a_folder(tmp_path, capsys):
     assert "40 files: " in capsys.readouterr().out
     assert len(answers.read_text().splitlines()) == 41
     assert main(["predict", model, str(tmp_path / "none"), "--csv", str(answers)]) == 1
+    one = next((tmp_path / "photos").rglob("*.png"))
+    command = [sys.executable, "-m", "tlhelpers", "predict", model, one, "--csv", answers]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("1 file: ")
+    assert done.stderr == ""
 
 
 def test_predict_knows_the_home_folder_where_the_shell_does_not(tmp_path, monkeypatch, capsys):

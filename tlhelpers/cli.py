@@ -139,10 +139,20 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("photos", type=_file, help="a folder that holds one folder per class")
     train.add_argument("--out", type=_file, required=True, metavar="DIR", help="results go here")
     train.add_argument(
+        "--classes", nargs="+", metavar="NAME", help="the class folders (default: all)"
+    )
+    train.add_argument(
         "--groups",
         metavar="CSV_OR_PATTERN",
         help="what belongs together: a CSV file with columns for file and group, or a regular "
         "expression whose parentheses find the group in a file's path",
+    )
+    train.add_argument(
+        "--fit",
+        choices=("crop", "pad", "stretch"),
+        default="crop",
+        help="how pictures become square: crop takes the middle, pad adds black, stretch changes "
+        "proportions (default: crop)",
     )
     train.add_argument(
         "--backbone",
@@ -503,7 +513,9 @@ def _train(options: argparse.Namespace) -> int:
     train_folder(
         options.photos,
         options.out,
+        classes=options.classes,
         groups=options.groups,
+        fit=options.fit,
         backbone=options.backbone,
         minutes=options.minutes,
         scratch=options.scratch,
@@ -542,13 +554,16 @@ def _extract(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     """Predict the images of a folder."""
-    from tlhelpers.runtime import start_keras
+    from tlhelpers.data.audit import count
+    from tlhelpers.runtime import quiet_stderr, start_keras
     from tlhelpers.workflow.predict import load_run, write_answers
 
-    start_keras()
-    counts = write_answers(load_run(options.model), options.images, options.csv)
-    answers = ", ".join(f"{answer} {count:,}" for answer, count in counts.most_common())
-    print(f"{counts.total():,} files: {answers}. The answers are in {options.csv}.")
+    with quiet_stderr():
+        start_keras()
+        run = load_run(options.model)
+    counts = write_answers(run, options.images, options.csv)
+    answers = ", ".join(f"{answer} {n:,}" for answer, n in counts.most_common())
+    print(f"{count(counts.total(), 'file')}: {answers}. The answers are in {options.csv}.")
     return 0
 
 

@@ -83,15 +83,25 @@ def _many_greys(image):
     return Image.fromarray(image[..., 0].astype(np.uint16) * 15 + 200)
 
 
-@pytest.mark.parametrize("make", [_cut_out, _many_greys])
-def test_its_lines_read_what_the_training_read(run, folder, tmp_path, make):
+def _camera(image):
+    """Take it with a telephone held upright: large, with its orientation noted."""
+    large = Image.fromarray(image).resize((800, 600), Image.Resampling.BICUBIC)
+    large.getexif()[0x112] = 6
+    return large
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("make", [_cut_out, _many_greys, _camera])
+def test_its_lines_read_what_the_training_read(run, folder, tmp_path, make, fit):
     test = run.data.test
     rows, p = np.arange(40), run.probabilities()
-    export(run.model, "keras", folder, test.class_names, test, p, rows, grey_range=GREY)
-    make(test.images[3]).save(tmp_path / "new.png")
-    expected = read_image(tmp_path / "new.png", 32, grey_range=GREY)
+    export(run.model, "keras", folder, test.class_names, test, p, rows, fit, GREY)
+    path = tmp_path / f"new.{'jpg' if make is _camera else 'png'}"
+    image = make(test.images[3])
+    image.save(path, exif=image.getexif())
+    expected = read_image(path, 32, fit=fit, grey_range=GREY)
     code = (folder / "use_keras.py").read_text().partition("names = ")[0]
-    code = f"import sys; sys.argv = ['', {str(tmp_path / 'new.png')!r}]\n{code}"
+    code = f"import sys; sys.argv = ['', {str(path)!r}]\n{code}"
     found = {}
     exec(code, found)
     np.testing.assert_array_equal(found["pixels"][0], expected)

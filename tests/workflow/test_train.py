@@ -12,6 +12,7 @@ from drawn_folder import draw_folder, plant_faults
 import tlhelpers as tl
 from tlhelpers.workflow import learn as learning
 from tlhelpers.workflow import report
+from tlhelpers.workflow import train as training
 from tlhelpers.workflow.export import missing_for
 from tlhelpers.workflow.train import train_folder
 
@@ -49,7 +50,7 @@ def test_the_score_is_cross_validated_and_says_so(card):
     assert len(score["repeats"]) == 3
     assert score["accuracy"]["value"] == pytest.approx(np.mean(score["repeats"]))
     sizes = np.array([row["n"] for row in score["by_class"]])
-    difference = abs(score["balanced"] - score["accuracy"]["value"])
+    difference = abs(score["balanced"]["value"] - score["accuracy"]["value"])
     assert (
         difference <= abs(sizes / sizes.sum() - 1 / len(sizes)).sum() + 1e-9
     )  # 0 where classes are even
@@ -151,11 +152,16 @@ def test_an_own_test_folder_is_the_score(tmp_path):
 def lucky_card():
     accuracy = {"value": 1.0, "low": 0.991, "high": 1.0, "n": 409}
     score = {
-        **{"held_out": True, "accuracy": accuracy, "without_weights": None, "balanced": 1.0},
+        **{"held_out": True, "accuracy": accuracy, "without_weights": None, "balanced": accuracy},
         "everywhere": {"value": 0.987, "low": 0.981, "high": 0.991, "n": 2000},
         "by_class": [{"class": "cat", "n": 409, "recall": accuracy}],
     }
-    rest = {"learning_curve": {"gain": None}, "alterations": {"rows": []}, "labels": {"rows": []}}
+    told = {"strangers": {"rows": [{"what": "noise", "told": 1.0}, {"what": "one", "told": None}]}}
+    rest = told | {
+        "learning_curve": {"gain": None},
+        "alterations": {"rows": []},
+        "labels": {"rows": []},
+    }
     return {"score": score, "floors": {"majority": 0.5}, "data": {"summary": {}}, **rest}
 
 
@@ -165,6 +171,9 @@ def test_a_lucky_test_split_is_not_the_whole_answer():
     assert said.startswith("100.0% (99.1% to 100.0%) right on 409 photographs it never saw")
     assert "Of all 2,000, each named by a model that never saw it, 98.7% (98.1% to 99.1%)" in said
     assert "easier than the others by chance: expect 98.7%" in report._todo(card)
+    assert "Unknown" not in report._todo(card)
+    card["strangers"]["rows"][0]["told"] = 0.4
+    assert "“Unknown” catches few strangers: 40% of noise" in report._todo(card)
     card["score"]["accuracy"]["value"] = 0.985
     assert "by chance" not in report._todo(card)
 
@@ -174,6 +183,29 @@ def test_an_impossible_error_rate_is_refused(tmp_path, error):
     with pytest.raises(ValueError, match="between 0 and 1"):
         train_folder(tmp_path, tmp_path / "out", wanted_error=error)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cache_that_cannot_be_written_is_told_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("TLH_CACHE", str(tmp_path / "a file/cache"))
+    (tmp_path / "a file").touch()
+    monkeypatch.setattr(training, "load_folder", None)
+    with pytest.raises(PermissionError, match="Set TLH_CACHE"):
+        train_folder(tmp_path / "photos", tmp_path / "out", **QUICK)
+    assert not (tmp_path / "out").exists()
+
+
+def test_classes_and_fit_are_chosen(tmp_path):
+    draw_folder(tmp_path / "photos", 60)
+    (tmp_path / "photos/owl").mkdir()
+    chosen = {"classes": ["dog", "cat"], "fit": "pad"}
+    train_folder(tmp_path / "photos", tmp_path / "out", **QUICK, **chosen)
+    card = json.loads((tmp_path / "out/card.json").read_text("utf-8"))
+    assert card["classes"] == ["dog", "cat"]
+    run = tl.load_run(tmp_path / "out/model.keras")
+    assert run.card["input"]["fit"] == "pad"
+    assert "the rest stays black" in (tmp_path / "out/use_keras.py").read_text("utf-8")
+    with pytest.raises(ValueError, match="fit must be one of"):
+        train_folder(tmp_path / "photos", tmp_path / "out", **QUICK, fit="squash")
 
 
 @pytest.mark.parametrize("name", ["unknown", "Unsure", "unreadable"])

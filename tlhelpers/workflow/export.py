@@ -28,18 +28,30 @@ AT_ONCE = 8
 """Images run at once: the runtimes keep what they allocate, a gigabyte for 32 images of 224 pixels."""
 
 _READING = """
-image = ImageOps.exif_transpose(Image.open(sys.argv[1]))
+image = Image.open(sys.argv[1])
+image.draft(None, ({twice}, {twice}))  # large JPEG files are decoded at a reduced scale
+image = ImageOps.exif_transpose(image)
 if image.mode.startswith("I"):  # grey of 16 bits
     grey = (np.asarray(image, float).clip({low}, {high}) - {low}) / max({high} - {low}, 1)
     image = Image.fromarray(np.uint8((255 * grey).round()))
 if image.has_transparency_data:
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
 image = image.convert("RGB")
-side = min(image.size)  # the largest square in the middle
-left, top = (image.width - side) // 2, (image.height - side) // 2
-image = image.resize(({size}, {size}), Image.Resampling.BILINEAR, (left, top, left + side, top + side))
+{square}
 pixels = np.asarray(image, np.float32)[None]  # values from 0 to 255: preprocessing is inside
 """
+
+_SQUARES = {
+    "crop": """side = min(image.size)  # the largest square in the middle
+left, top = (image.width - side) // 2, (image.height - side) // 2
+box = (left, top, left + side, top + side)
+image = image.resize(({size}, {size}), Image.Resampling.BILINEAR, box, reducing_gap=3.0)""",
+    "pad": """inner = [max(1, round(side * {size} / max(image.size))) for side in image.size]
+inside = image.resize(inner, Image.Resampling.BILINEAR, reducing_gap=3.0)
+image = Image.new("RGB", ({size}, {size}))  # the rest stays black
+image.paste(inside, (({size} - inside.width) // 2, ({size} - inside.height) // 2))""",
+    "stretch": """image = image.resize(({size}, {size}), Image.Resampling.BILINEAR, reducing_gap=3.0)""",
+}
 
 _USES = {
     "keras": """# pip install keras tensorflow pillow
@@ -198,10 +210,9 @@ def export(
             f"{len(rows):,} images, and probabilities that differ by up to {difference:.4f}."
         )
     low, high = grey_range or GREY_RANGE
-    reading = _READING.format(size=size, low=low, high=high).strip()
-    if fit == "crop":
-        use = _USES[format].format(reading=reading)
-        write_atomically(folder / f"use_{format}.py", use)
+    square = _SQUARES[fit].format(size=size)
+    reading = _READING.format(square=square, twice=2 * size, low=low, high=high).strip()
+    write_atomically(folder / f"use_{format}.py", _USES[format].format(reading=reading))
     size_on_disk = path.stat().st_size
     if format == "openvino":
         size_on_disk += path.with_suffix(".bin").stat().st_size

@@ -71,17 +71,16 @@ def headline(card: dict[str, Any]) -> str:
     accuracy = score["accuracy"]
     uneven = ""
     if score["without_weights"]:
-        uneven = f" Each class counted the same, {score['balanced']:.1%}."
+        uneven = f" Each class counted the same, {_said(score['balanced'])}."
     every = score["everywhere"]
     more = ""
     if every:
         more = (
-            f" Of all {every['n']:,}, each named by a model that never saw it, {every['value']:.1%} "
-            f"({every['low']:.1%} to {every['high']:.1%}) are right."
+            f" Of all {every['n']:,}, each named by a model that never saw it, {_said(every)} are "
+            "right."
         )
     return (
-        f"{accuracy['value']:.1%} ({accuracy['low']:.1%} to {accuracy['high']:.1%}) right on "
-        f"{accuracy['n']:,} photographs {seen}; guessing the commonest class gives {floor:.0%}."
+        f"{_said(accuracy)} right on {accuracy['n']:,} photographs {seen}; guessing the commonest class gives {floor:.0%}."
         f"{more}{uneven}"
     )
 
@@ -105,7 +104,7 @@ def _todo(card: Card) -> str:
     worst = min(
         (row for row in score["by_class"] if row["n"]), key=lambda row: row["recall"]["value"]
     )
-    if worst["recall"]["value"] < score["balanced"] - 0.02:
+    if worst["recall"]["value"] < score["balanced"]["value"] - 0.02:
         points.append(
             f"The weakest class is <b>{escape(worst['class'])}</b>: {_share(worst['recall'])} of its "
             f"{worst['n']:,} images are recognised."
@@ -135,6 +134,13 @@ def _todo(card: Card) -> str:
             if "turned" in most["what"] or "bright" in most["what"]
             else f"Answers are not stable under “{escape(most['what'])}”: {most['changed']:.0%} change."
         )
+    told = [row for row in card["strangers"]["rows"] if row["told"] is not None]
+    least = min(told, key=lambda row: row["told"], default=None)
+    if least and least["told"] < 0.5:
+        points.append(
+            f"“Unknown” catches few strangers: {least['told']:.0%} of {escape(least['what'])}. One or "
+            'two odd pictures in a small folder set its limit: see <a href="#folder">the folder</a>.'
+        )
     items = "".join(f"<li>{point}</li>" for point in points) or "<li>Nothing that stands out.</li>"
     return f'<div class="todo"><h2>What to look at next</h2><ul>{items}</ul></div>'
 
@@ -150,7 +156,7 @@ def _answer(card: Card) -> str:
     rows.append(("fine-tuned" if kept else "this model", *_three(score["accuracy"])))
     figure = bars(rows, title="; ".join(f"{name} {value:.1%}" for name, value, _, _ in rows))
     text = (
-        f"<p>Balanced accuracy, in which each class counts the same: <b>{score['balanced']:.1%}</b>. "
+        f"<p>Balanced accuracy, in which each class counts the same: {_share(score['balanced'])}. "
         "“Pixels alone” is a linear model of 16 × 16 pixels: what colour and layout give away."
     )
     if score["without_weights"]:
@@ -168,6 +174,11 @@ def _answer(card: Card) -> str:
         text += (
             f" On the {score['pool']['n']:,} images to learn from, each predicted by a model fitted "
             f"without it, the frozen network reaches {_share(score['pool'])}."
+        )
+    if card["scratch"]:
+        text += (
+            f" Trained from scratch, on train alone, it reaches {_share(card['scratch']['accuracy'])} "
+            f"of the {card['scratch']['accuracy']['n']:,} images of the test split."
         )
     naive = card["naive_split"]
     if naive:
@@ -399,7 +410,11 @@ def _more(card: Card) -> str:
             f"The last doubling changed accuracy by {gain}, in which no gain can be told from chance. "
             "Correcting labels may do more than adding images."
         )
-    return f"<p>{says}</p>{figure}"
+    return (
+        f"<p>{says}</p>{figure}<p class='soft'>Heads on the frozen network, with the penalty chosen "
+        "on all labels; below all of them, means of three draws. The interval covers which images "
+        "were judged.</p>"
+    )
 
 
 def _altered(card: Card) -> str:
@@ -489,7 +504,7 @@ def _made(card: Card) -> str:
     """Write what was used."""
     network, settings = card["network"], card["settings"]
     versions = ", ".join(f"{name} {number}" for name, number in card["versions"].items() if number)
-    machine = card["machine"]
+    machine, kept = card["machine"], card["fine_tuning"].get("kept")
     rows = [
         ("images", f"{card['data']['n']:,}, <code>{escape(card['data']['digest'][:23])}…</code>"),
         (
@@ -505,8 +520,9 @@ def _made(card: Card) -> str:
         ("licence of the weights", escape(network["licence"])),
         (
             "head",
-            "logistic regression on pooled features, classes weighted alike, C = "
-            f"{card['choice']['inverse_penalty']:g}, chosen by grouped cross-validation",
+            f"{'fine-tuned with the network; first ' if kept else ''}logistic regression on pooled "
+            f"features, classes weighted alike, C = {card['choice']['inverse_penalty']:g}, chosen by "
+            "grouped cross-validation",
         ),
         ("seed", f"{settings['seed']}"),
         ("time and memory", f"{card['seconds']:.0f} s, {card['peak_memory_gib']:.1f} GiB at most"),
@@ -568,6 +584,11 @@ def _small(detail: str) -> str:
 def _three(value: Card) -> tuple[float, float, float]:
     """Return a share and its ends."""
     return value["value"], value["low"], value["high"]
+
+
+def _said(value: Card) -> str:
+    """Write a share with its interval, as plain text."""
+    return f"{value['value']:.1%} ({value['low']:.1%} to {value['high']:.1%})"
 
 
 def _share(value: Card) -> str:

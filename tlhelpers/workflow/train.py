@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from tlhelpers.data.audit import printable
 from tlhelpers.data.downloads import FILES
 from tlhelpers.data.folders import load_folder
 from tlhelpers.data.groups import Groups
-from tlhelpers.files import write_atomically
+from tlhelpers.data.images import check_fit
+from tlhelpers.files import cache_folder, write_atomically
 from tlhelpers.models.backbones import Backbone
 from tlhelpers.runtime import (
     describe_device,
@@ -49,7 +51,9 @@ def train_folder(
     photos: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
+    classes: Sequence[str] | None = None,
     groups: Groups | None = None,
+    fit: str = "crop",
     backbone: str | None = None,
     minutes: float = 10.0,
     scratch: bool = False,
@@ -66,7 +70,9 @@ def train_folder(
     Args:
         photos: Class folders, as for :func:`tlhelpers.load_folder`.
         out: Where the results go: a new folder, or that of an earlier training.
-        groups: What belongs together, as for :func:`tlhelpers.load_folder`. Defaults to none.
+        classes: Names of the class folders, as for :func:`tlhelpers.load_folder`. Defaults to all.
+        groups: What belongs together, as there. Defaults to none.
+        fit: How pictures become square, as there. Defaults to ``"crop"``.
         backbone: Name of the network. Defaults to the best of those whose weights are at hand.
         minutes: Time for everything; fine-tuning is tried only where it fits in. Defaults to 10.
         scratch: Whether to train the same network from random weights too, however long it takes.
@@ -82,6 +88,7 @@ def train_folder(
 
     Raises:
         FileExistsError: If ``out`` holds files of somebody else's.
+        PermissionError: If ``out`` or the cache folder can't be written to.
         RuntimeError: If another training is writing to ``out``.
         ValueError: If an argument or the folder can't be used; the message says why.
         tlhelpers.data.downloads.DownloadError: If the network's weights can't be had.
@@ -97,7 +104,11 @@ def train_folder(
     if not minutes >= 0:
         raise ValueError(f"minutes must be 0 or more. Received: {minutes}.")
     check_formats(list(formats or ()))
+    check_fit(fit)
+    cache_folder()  # where features are kept: tried before all photographs are looked at
     settings = {
+        "classes": None if classes is None else list(classes),
+        "fit": fit,
         "minutes": minutes,
         "scratch": scratch,
         "formats": formats,
@@ -121,7 +132,14 @@ def _train(
     formats, seed = settings["formats"], settings["seed"]
     minutes, wanted_error = settings["minutes"], settings["wanted_error"]
     base = load_network(backbone)
-    data = load_folder(photos, groups=groups, image_size=base.input_size, seed=seed)
+    data = load_folder(
+        photos,
+        classes=settings["classes"],
+        groups=groups,
+        image_size=base.input_size,
+        fit=settings["fit"],
+        seed=seed,
+    )
     check_answers(data.class_names)
     pictures = gather(data, groups)
     wanted = formats
