@@ -6,7 +6,7 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from tlhelpers.evaluation.scores import paired_difference, wilson_interval
+from tlhelpers.evaluation.scores import paired_difference, reliability, wilson_interval
 from tlhelpers.workflow.judge import (
     as_plain,
     balanced,
@@ -17,6 +17,7 @@ from tlhelpers.workflow.judge import (
     error_to_aim_at,
     fit_temperature,
     gain,
+    gap_by_chance,
     share,
     soften,
     soften_unseen,
@@ -106,6 +107,15 @@ def test_the_temperature_that_made_probabilities_too_sure_is_found():
     softer, temperature = soften_unseen(sure, labels, np.arange(4000) % 5)
     assert temperature == pytest.approx(2.5, rel=0.1)
     np.testing.assert_allclose(softer, true, atol=0.03)
+
+
+def test_a_gap_by_chance_is_that_of_labels_drawn_from_the_probabilities():
+    rng = np.random.default_rng(1)
+    p = rng.dirichlet(np.ones(3), 150)
+    drawn = [np.array([rng.choice(3, p=one) for one in p]) for _ in range(50)]
+    expected = np.mean([reliability(p, labels).error for labels in drawn])
+    assert gap_by_chance(p) == pytest.approx(expected, rel=0.15)
+    assert gap_by_chance(np.eye(3)) == 0
 
 
 def test_the_threshold_keeps_to_the_wanted_error():

@@ -23,6 +23,7 @@ from tlhelpers.workflow.judge import (
     coverage_curve,
     doubtful_labels,
     gain,
+    gap_by_chance,
     share,
 )
 from tlhelpers.workflow.learn import Learned
@@ -145,6 +146,7 @@ def calibration(learned: Learned, pictures: Pictures) -> dict[str, Any]:
             "accuracy": curve.accuracy,
             "count": curve.count,
         }
+    found["by_chance"] = gap_by_chance(learned.probabilities)
     right = learned.probabilities.argmax(axis=1) == labels
     answered = learned.probabilities.max(axis=1) >= learned.threshold
     found["threshold"] = learned.threshold

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tlhelpers.evaluation.scores import Z_95, Score
+from tlhelpers.evaluation.scores import Z_95, Score, reliability
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,31 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
     limit = math.log(20)
     return math.exp(minimize_scalar(loss, bounds=(-limit, limit), method="bounded").x)
+
+
+def gap_by_chance(probabilities: np.ndarray, draws: int = 50) -> float:
+    """Return the mean gap between confidence and accuracy of probabilities that are true.
+
+    With few images accuracies in a bin scatter, so that the gap is above 0 (Bröcker & Smith 2007,
+    doi:10.1175/WAF993.1).
+
+    Args:
+        probabilities: ``[n, classes]``.
+        draws: How often labels are drawn from them. Defaults to 50.
+
+    Returns:
+        0 to 1.
+
+    Example:
+        >>> gap_by_chance(np.tile([0.8, 0.2], (25, 1))) > gap_by_chance(np.tile([0.8, 0.2], (2500, 1)))
+        True
+    """
+    rng, ends = np.random.default_rng(0), np.cumsum(probabilities, axis=1)
+    drawn = (
+        np.minimum((rng.random((len(ends), 1)) > ends).sum(axis=1), ends.shape[1] - 1)
+        for _ in range(draws)
+    )
+    return float(np.mean([reliability(probabilities, labels).error for labels in drawn]))
 
 
 def soften(probabilities: np.ndarray, temperature: float) -> np.ndarray:

@@ -356,7 +356,8 @@ def _unsure(card: Card) -> str:
         f"<p>{says} {how}</p>{coverage}<h3>Can its probabilities be believed?</h3><p>The mean gap "
         f"between stated probability and share right is {found['before']['error']:.1%} before and "
         f"{found['after']['error']:.1%} after its logits are divided by {found['temperature']:.2f}, "
-        f"which the saved model does.{weighted}</p>{calibration}"
+        f"which the saved model does. Of true probabilities of as many images it would be about "
+        f"{found['by_chance']:.1%}, by chance.{weighted}</p>{calibration}"
     )
 
 
