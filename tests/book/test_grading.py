@@ -1,5 +1,6 @@
 """Grading a folder: every file gets a row, none stops the run or reaches what is not its own."""
 
+import contextlib
 import copy
 import csv
 import json
@@ -312,6 +313,35 @@ def test_what_an_answer_starts_does_not_outlive_it(small, tmp_path):
     assert row.seconds < 60
     names = [path.read_text() for path in Path("/proc").glob("[0-9]*/comm")]
     assert "tl-orphan\n" not in names
+
+
+def test_what_an_answer_starts_ends_with_the_grader(small, tmp_path):
+    if not has_namespaces():
+        pytest.skip("this system lets no namespaces be made")
+    forever = ORPHAN.replace("if not libc.fork():\n    libc.setsid()", "if True:").replace(
+        "orphan", "endless"
+    )
+    (tmp_path / "returned").mkdir()
+    notebook = answered(small[1], {"02-1": forever})
+    (tmp_path / "returned/a.ipynb").write_text(json.dumps(notebook), "utf-8")
+    run = "import sys; from tlhelpers.book.kit.grading import grade_folder; grade_folder(*sys.argv[1:])"
+    given = [str(tmp_path / "returned"), str(tmp_path / "grades.csv"), str(small[0])]
+
+    def there():
+        for path in Path("/proc").glob("[0-9]*/comm"):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                if path.read_text() == "tl-endless\n":
+                    return True
+        return False
+
+    def soon(seen):
+        return any(there() == seen or time.sleep(0.1) for _ in range(300))
+
+    with subprocess.Popen([sys.executable, "-c", run, *given]) as grader:
+        began = soon(True)
+        grader.kill()
+    assert began
+    assert soon(False)
 
 
 def test_an_answer_may_stand_in_a_cell_of_its_own_under_any_name(small, tmp_path):

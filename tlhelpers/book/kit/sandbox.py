@@ -30,6 +30,7 @@ cd "$work"
 exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$@"
 """
 NAMESPACES = (
+    *("setpriv", "--pdeathsig", "KILL"),  # with the grader ends what it started
     *("unshare", "--user", "--map-root-user", "--mount", "--net", "--pid", "--ipc", "--fork"),
     *("--kill-child", "--mount-proc", "sh", "-c", SCRIPT, "sh"),
 )
