@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -44,6 +45,13 @@ def test_each_format_agrees_on_every_image(run, folder, name):
     assert (proof.n, proof.agree) == (40, 1.0)
     assert proof.difference < 1e-4
     assert proof.megabytes > 0
+
+
+@pytest.mark.parametrize("name", FORMATS[1:])
+def test_each_format_alone_is_written_from_the_saved_file(run, folder, name):
+    saved = SimpleNamespace(model=keras.models.load_model(folder / "model.keras", compile=False))
+    saved.data, saved.probabilities = run.data, run.probabilities
+    assert exported(saved, folder, name).agree == 1.0
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -178,6 +178,16 @@ def test_a_lucky_test_split_is_not_the_whole_answer():
     assert "by chance" not in report._todo(card)
 
 
+def test_a_class_is_weakest_only_where_chance_does_not_explain_it():
+    card = lucky_card()
+    recall = {"value": 0.9, "low": 0.8, "high": 0.97, "n": 40}
+    card["score"]["balanced"] = {"value": 0.95, "low": 0.9, "high": 0.98, "n": 80}
+    card["score"]["by_class"] = [{"class": "cat", "n": 40, "recall": recall}]
+    assert "weakest" not in report._todo(card)
+    recall["high"] = 0.94
+    assert "The weakest class is <b>cat</b>: 90.0%" in report._todo(card)
+
+
 @pytest.mark.parametrize("error", [0.0, 1.0, float("nan")])
 def test_an_impossible_error_rate_is_refused(tmp_path, error):
     with pytest.raises(ValueError, match="between 0 and 1"):

@@ -12,6 +12,7 @@ import numpy as np
 
 from tlhelpers.data.images import GREY_RANGE
 from tlhelpers.files import replacing, write_atomically
+from tlhelpers.runtime import quiet_stderr, usable_cores
 from tlhelpers.transfer.features import Images
 from tlhelpers.transfer.recipes import inference_batch_size
 
@@ -246,6 +247,8 @@ def _write(
                 with zipfile.ZipFile(part, "a") as archive:  # where LiteRT's metadata keep labels
                     archive.writestr("labels.txt", "\n".join(classes) + "\n")
             else:
+                # Keras refuses to write a model that was loaded and not called since.
+                model.predict_on_batch(np.zeros((1, size, size, 3), np.float32))
                 model.export(str(part), format="onnx", verbose=False)
                 _name_classes(part, classes, size)
 
@@ -274,7 +277,8 @@ def _litert(path: Path) -> Runner:
     """Load a LiteRT file."""
     from ai_edge_litert.interpreter import Interpreter
 
-    run = Interpreter(str(path), num_threads=_threads()).get_signature_runner()
+    with quiet_stderr():  # it names its delegate
+        run = Interpreter(str(path), num_threads=usable_cores()).get_signature_runner()
     name = next(iter(run.get_input_details()))
     return lambda images: next(iter(run(**{name: images}).values()))
 
@@ -284,7 +288,7 @@ def _onnx(path: Path) -> Runner:
     import onnxruntime
 
     options: Any = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = _threads()
+    options.intra_op_num_threads = usable_cores()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda images: session.run(None, {name: images})[0]
@@ -298,13 +302,6 @@ def _openvino(path: Path) -> Runner:
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.compile_model(str(path), "CPU", settings)
     return lambda images: compiled(images)[0]
-
-
-def _threads() -> int:
-    """Return how many threads to run with."""
-    from tlhelpers.runtime import usable_cores
-
-    return usable_cores()
 
 
 _RUNNERS = {"keras": _keras, "litert": _litert, "onnx": _onnx, "openvino": _openvino}
