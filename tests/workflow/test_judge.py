@@ -109,6 +109,14 @@ def test_the_temperature_that_made_probabilities_too_sure_is_found():
     np.testing.assert_allclose(softer, true, atol=0.03)
 
 
+def test_no_mistakes_do_not_make_it_sure_of_everything():
+    """Of sixty without a mistake, one in sixty-one may be wrong; in folds as well."""
+    p, labels = np.tile([0.9, 0.1], (60, 1)), np.zeros(60, int)
+    assert soften(p, fit_temperature(p, labels))[0, 0] == pytest.approx(60 / 61, abs=1e-3)
+    softer, _ = soften_unseen(p, labels, np.arange(60) % 5)
+    assert softer.max() < 0.985
+
+
 def test_a_gap_by_chance_is_that_of_labels_drawn_from_the_probabilities():
     rng = np.random.default_rng(1)
     p = rng.dirichlet(np.ones(3), 150)
