@@ -90,6 +90,7 @@ def colab(tmp_path, server, published_files):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [True, False], ids=["google.colab", "COLAB_RELEASE_TAG"])
 def test_the_real_tier_is_taken_and_announced(colab, server, module):
     # Without the module, the same code is run without TensorFlow's start but for the weights.
@@ -116,7 +117,9 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("name", [*FAILURES, "no connection"])
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in FAILURES), "no connection"]
+)
 def test_what_fails_is_told_in_a_sentence_and_the_chapter_goes_on_embedded(colab, server, name):
     troubles, digests, reason = FAILURES.get(name, ([], {}, "there is no connection to it"))
     server.troubles += troubles
@@ -131,6 +134,7 @@ def test_what_fails_is_told_in_a_sentence_and_the_chapter_goes_on_embedded(colab
     assert ("embedded tier · " in done.stdout) == (name == "404")
 
 
+@pytest.mark.slow
 def test_without_a_choice_the_first_need_decides(colab, server):
     server.troubles += [404]
     done = colab(CHAPTER)
@@ -140,6 +144,7 @@ def test_without_a_choice_the_first_need_decides(colab, server):
     assert server.asked == [f"/{PHOTOS}"]
 
 
+@pytest.mark.slow
 def test_a_session_is_never_half_real(colab, server):
     """Weights that fail after photographs were given out stop it; run anew, it is embedded."""
     server.troubles += [None, 404]
@@ -152,7 +157,10 @@ def test_a_session_is_never_half_real(colab, server):
     assert done.stdout.splitlines()[-1] == "END RecordedBackbone cats_dogs (2, 1280)"
 
 
-@pytest.mark.parametrize("how", ["TLH_TIER", "setup", "load_dataset"])
+@pytest.mark.parametrize(
+    "how",
+    [*(pytest.param(how, marks=pytest.mark.slow) for how in ("TLH_TIER", "setup")), "load_dataset"],
+)
 def test_who_asks_for_the_real_tier_gets_it_or_an_error(colab, server, how):
     server.troubles += [404]
     code, variables = CHAPTER, {}
@@ -168,6 +176,7 @@ def test_who_asks_for_the_real_tier_gets_it_or_an_error(colab, server, how):
     assert "uses the embedded tier" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_mirror_that_is_not_there(colab):
     done = colab(NO_SETUP + CHAPTER, TLH_MIRROR="http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr
@@ -175,6 +184,7 @@ def test_a_mirror_that_is_not_there(colab):
     assert "END RecordedBackbone cats_dogs" in done.stdout
 
 
+@pytest.mark.slow
 def test_who_asks_for_the_embedded_tier_downloads_nothing(colab, server):
     done = colab(NO_SETUP + CHAPTER, TLH_TIER="embedded")
     assert done.stdout == "END RecordedBackbone cats_dogs (2, 1280)\n"
@@ -206,6 +216,7 @@ def test_chapters_fetch_what_they_need_before_they_begin():
     assert {"01", "06", "07"} <= declared
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (find_spec("pip") and find_spec("setuptools") and shutil.which("git")),
     reason="needs pip, setuptools and git",

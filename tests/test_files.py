@@ -152,6 +152,7 @@ class TestWriting:
                 raise error
             assert caught.value is error
 
+    @pytest.mark.slow
     def test_one_process_waits_for_another_and_says_so(self, tmp_path, capsys):
         code = (
             "from pathlib import Path; from tlhelpers.files import locked\n"

@@ -52,6 +52,7 @@ def test_an_import_against_the_rule_is_found(tmp_path, module, line, broken):
     )
 
 
+@pytest.mark.slow
 def test_each_module_can_be_the_first_to_be_imported():
     light = [name for name in MODULES if name not in KERAS_FIRST]
     script = (

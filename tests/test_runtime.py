@@ -225,7 +225,7 @@ def test_a_backend_that_is_not_supported_is_refused(backend):
     assert "KERAS_BACKEND=tensorflow" in last
 
 
-@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("backend", [pytest.param("numpy", marks=pytest.mark.slow), "torch"])
 def test_so_is_one_that_keras_json_names(backend, tmp_path):
     (tmp_path / "keras.json").write_text(f'{{"backend": "{backend}"}}')
     done = start(SETUP, KERAS_BACKEND=None, KERAS_HOME=str(tmp_path))
@@ -315,6 +315,7 @@ def test_one_dnn_is_on_unless_the_user_turned_it_off(chosen, expected):
     assert done.stdout.split() == [expected]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_a_new_process_does_not_inherit_its_parents_peak_of_memory():
     held = np.ones(400 * 2**20, np.uint8)

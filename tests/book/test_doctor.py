@@ -172,6 +172,7 @@ sys.exit(main(["doctor"]))
 """
 
 
+@pytest.mark.slow
 def test_without_tensorflow():
     done = subprocess.run([sys.executable, "-c", MISSING], capture_output=True, text=True)
     assert done.returncode == 1, done.stderr

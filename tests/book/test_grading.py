@@ -273,6 +273,7 @@ def test_what_breaks_an_answer_costs_that_answer_alone(small, tmp_path):
     assert "\\udcff" in (tmp_path / "grades.csv").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_who_talks_for_ever_is_not_listened_to_for_ever():
     from tlhelpers.book.kit.grading import _listen
 
@@ -302,6 +303,7 @@ if not libc.fork():
 answer = 266_610"""
 
 
+@pytest.mark.slow
 def test_what_an_answer_starts_does_not_outlive_it(small, tmp_path):
     """The guard knows nothing of the system's own fork; the kernel ends whatever came of it."""
     if not has_namespaces():
@@ -358,12 +360,14 @@ def test_an_answer_may_stand_in_a_cell_of_its_own_under_any_name(small, tmp_path
     assert graded(small, tmp_path, {"a.ipynb": notebook})["a.ipynb"].points == 9
 
 
+@pytest.mark.slow
 def test_one_cell_may_answer_several(small, tmp_path):
     cell = "\n".join(f'answer = {RIGHT[name]}\ntl.check("{name}", answer)' for name in RIGHT)
     notebook = answered(small[1], {"02-3": cell})
     assert graded(small, tmp_path, {"a.ipynb": notebook})["a.ipynb"].points == 9
 
 
+@pytest.mark.slow
 def test_an_answer_and_its_check_may_stand_in_cells_apart(small, tmp_path):
     notebook = answered(small[1], RIGHT)
     apart = []
@@ -424,6 +428,7 @@ def with_own_cells(notebook, above, below):
     return {**notebook, "cells": [*cells, {**own, "source": below}]}
 
 
+@pytest.mark.slow
 def test_students_may_write_where_and_as_they_like(small, tmp_path):
     notebooks = {}
     for way, (answers, above, below, _) in WAYS.items():
@@ -597,6 +602,7 @@ def test_answers_travel_as_plain_values():
     assert not is_stub('answer = 3\ntl.check("02-1", answer)')
 
 
+@pytest.mark.slow
 def test_the_command_says_what_was_odd(small, tmp_path):
     (tmp_path / "returned").mkdir()
     (tmp_path / "returned" / "torn.ipynb").write_text("no JSON")

@@ -50,6 +50,7 @@ def test_execute_runs_in_this_python_with_the_given_environment(tmp_path):
     assert 10 < done.peak_memory_mb < 5000
 
 
+@pytest.mark.slow
 def test_cells_find_the_callers_cache_and_mirror(tmp_path, monkeypatch):
     source = write(
         tmp_path / "book" / "01_a.ipynb",
@@ -63,6 +64,7 @@ def test_cells_find_the_callers_cache_and_mirror(tmp_path, monkeypatch):
         assert text(done.path, 1) == f"{tmp_path / 'c'} {seen}\n"
 
 
+@pytest.mark.slow
 def test_progress_without_a_terminal(tmp_path, monkeypatch, capsys):
     """Every cell with its heading, what it prints first, then what it printed last now and then."""
     monkeypatch.setattr(notebooks, "SECONDS", 0.5)
@@ -96,12 +98,14 @@ def test_a_failing_cell_names_chapter_cell_and_reason_and_keeps_the_evidence(tmp
     assert nbformat.read(out, as_version=4).cells[2].outputs[0].ename == "ZeroDivisionError"
 
 
+@pytest.mark.slow
 def test_a_cell_past_its_time_is_named(tmp_path):
     source = write(tmp_path / "02_c.ipynb", "import time; time.sleep(30)")
     with pytest.raises(ChapterError, match="still running after 1 seconds"):
         execute(source, tmp_path / "out.ipynb", timeout=1)
 
 
+@pytest.mark.slow
 def test_a_kernel_that_dies_is_named(tmp_path):
     source = write(tmp_path / "02_d.ipynb", "import os; os._exit(3)")
     with pytest.raises(ChapterError, match=r"cell 2 of 2 .*kernel stopped"):
@@ -156,6 +160,7 @@ def test_execute_book_works_on_a_copy_and_records_costs(tmp_path, capsys):
     assert "Executed 1 of 1 chapters" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_execute_book_replaces_an_earlier_copy_and_reports_failure(tmp_path, capsys):
     book, to = tmp_path / "book", tmp_path / "copy"
     book.mkdir()
@@ -202,6 +207,7 @@ def test_a_kernel_found_dead_after_ctrl_c_is_no_failure_of_the_chapter(tmp_path,
         execute(write(tmp_path / "01_a.ipynb", "1"), tmp_path / "out.ipynb")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
 def test_ctrl_c_stops_the_kernel_and_says_so(tmp_path):
     book, started = tmp_path / "book", tmp_path / "started"

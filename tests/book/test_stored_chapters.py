@@ -141,6 +141,7 @@ def test_refreshing_twice_leaves_the_file_as_it_was(tmp_path, capsys):
     assert [output.get("name") for output in stored.cells[1].outputs] == ["stdout"]
 
 
+@pytest.mark.slow
 def test_refreshing_stores_text_that_really_changed(tmp_path):
     book = tiny_book(tmp_path, NEW.new_code_cell("print('accuracy 0.91')"))
     path = book / "01_tiny.ipynb"
@@ -152,6 +153,7 @@ def test_refreshing_stores_text_that_really_changed(tmp_path):
     assert nbformat.read(path, as_version=4).cells[1].outputs[0].text == "accuracy 0.91\n"
 
 
+@pytest.mark.slow
 def test_a_failing_chapter_leaves_the_stored_one_alone(tmp_path):
     path = tiny_book(tmp_path, NEW.new_code_cell("1 / 0")) / "01_tiny.ipynb"
     before = path.read_bytes()
@@ -192,6 +194,7 @@ def test_an_empty_frame_is_not_stored_and_a_picture_is():
 # How nbval compares a chapter with its stored outputs, by the Makefile's options
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stored", "status"),
     [("mean 0.126 in 9 s\n", 0), ("mean 0.127 in 9 s\n", 1)],

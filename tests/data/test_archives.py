@@ -94,6 +94,7 @@ def _unpack_many(archive, folder, results):
     results.put([str(path) for path in unpack(archive, folder, r".*")])
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(tmp_path):
     content = {f"{number:03}.txt": os.urandom(2000) for number in range(300)}
     archive = make_zip(tmp_path / "data.zip", content)

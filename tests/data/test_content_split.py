@@ -55,6 +55,7 @@ def test_large_folders_meet_their_shares():
 pictures = st.dictionaries(st.integers(0, 400), st.integers(0, 2), min_size=9, max_size=150)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(old=pictures, new=pictures, chance=st.integers(0, 50), seed=st.integers(0, 5))
 def test_no_test_picture_is_ever_trained_on(old, new, chance, seed):
@@ -78,6 +79,7 @@ def test_no_test_picture_is_ever_trained_on(old, new, chance, seed):
         assert not [n for n in before if was[n] == "test" and now[n] == "train"]
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(old=pictures, new=pictures, dense=st.integers(1, 8), size=st.integers(2, 9))
 def test_nor_where_groups_come_with_the_pictures(old, new, dense, size):

@@ -113,7 +113,7 @@ def marks(n, rng, size=64):
     [
         [Image.new("RGB", (40, 40), (n, 255 - n, 2 * n)) for n in range(100)],
         discs([(230, 60, 60), (60, 230, 60)] * 40, np.random.default_rng(0)),
-        marks(60, np.random.default_rng(0)),
+        pytest.param(marks(60, np.random.default_rng(0)), marks=pytest.mark.slow),
         [
             Image.fromarray(a)
             for a in np.random.default_rng(0).integers(0, 256, (80, 48, 40, 3), np.uint8)
@@ -161,6 +161,7 @@ def test_of_many_pictures_only_those_with_a_hash_in_common_are_compared(monkeypa
     assert pairs_of(images) == expected
 
 
+@pytest.mark.slow
 def test_memory_for_many_pictures_grows_with_their_number_and_not_its_square():
     def peak(n):
         thumbs = np.random.default_rng(0).integers(0, 256, (n, THUMB, THUMB, 3), np.uint8)

@@ -89,6 +89,7 @@ class TestPublished:
         with pytest.raises(ValueError, match=r"'nothing\.zip'.*cats_and_dogs_filtered\.zip"):
             fetch("nothing.zip")
 
+    @pytest.mark.slow
     def test_two_processes_fetch_once_each_at_most(self, own_cache, server):
         folder, url = server.folder, server.url
         (folder / "data.bin").write_bytes(CONTENT)

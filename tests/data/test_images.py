@@ -215,6 +215,7 @@ class TestLimit:
         with pytest.raises(ValueError, match="TLH_MEGAPIXELS must be a positive number"):
             read_image(path, 8)
 
+    @pytest.mark.slow
     def test_beyond_what_pillow_considers_safe(self, monkeypatch):
         file = png_of_zeros(20000, 10000, colours=0)
         with pytest.raises(ValueError, match="200 megapixels, where 100"):

@@ -276,6 +276,7 @@ class TestRun:
         refused(capsys, ["run", "a.ipynb"], "a.ipynb must be a Jupyter notebook")
         assert set(files(".")) == {"a.ipynb"}
 
+    @pytest.mark.slow
     def test_its_own_result_is_replaced_until_somebody_edits_it(self, chapter, capsys):
         for _ in range(2):
             assert main(["run", "05"]) == 0
@@ -286,6 +287,7 @@ class TestRun:
         refused(capsys, ["run", "05"], "was edited")
         assert "my notes" in result.read_text()
 
+    @pytest.mark.slow
     def test_a_full_disk(self, chapter, capsys, monkeypatch):
         def full(*_):
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -294,6 +296,7 @@ class TestRun:
         refused(capsys, ["run", "05"], "No space left")
         assert files("results") == {}
 
+    @pytest.mark.slow
     @posix
     def test_ctrl_c(self, chapter):
         write(chapter, "import time\nopen('ran', 'w').close()\ntime.sleep(60)")

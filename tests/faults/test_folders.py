@@ -719,6 +719,7 @@ def test_files_without_a_group_are_counted(root, capsys):
     assert re.search(r"groups= says nothing of \d+ files \(", capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_bombs_decode_one_after_the_other(root, monkeypatch):
     """Four files of 18 megapixels that take no room on the disk, decoded within 20 megapixels."""
     monkeypatch.setenv("TLH_MEGAPIXELS", "20")
@@ -745,6 +746,7 @@ def test_bombs_decode_one_after_the_other(root, monkeypatch):
     assert all("TLH_MEGAPIXELS raises it" in reason for reason in skipped.values())
 
 
+@pytest.mark.slow
 def test_hundreds_of_classes(tmp_path):
     for number in range(900):
         save(tmp_path / f"class {number % 300:03}" / f"{number}.png", number, size=(12, 12))
@@ -771,6 +773,7 @@ trees = st.lists(
 )
 
 
+@pytest.mark.slow
 @posix
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(tree=trees, whole=st.booleans())

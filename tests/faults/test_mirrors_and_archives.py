@@ -760,6 +760,7 @@ names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,12}", fullmatch=True)
 hexadecimal = st.text("0123456789abcdefABCDEF", min_size=64, max_size=64)
 
 
+@pytest.mark.slow
 @bounded(150)
 @given(
     st.dictionaries(names, hexadecimal, min_size=1, max_size=6),
@@ -1038,6 +1039,7 @@ def test_a_disk_without_room_for_what_is_in_it(small_sets, tmp_path, monkeypatch
     monkeypatch.undo()
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_full(tmp_path):
     """No file may grow beyond a kilobyte: what a full disk does, done by the system."""
     (tmp_path / "data.zip").write_bytes(zipped({"a": b"small", "big": bytes(5000)}))
@@ -1055,6 +1057,7 @@ def test_a_disk_that_is_really_full(tmp_path):
     assert not list(tmp_path.rglob("big"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs users")
 def test_a_second_user_on_a_shared_cache(server):
     """Who may only read another's files gets what is there, and is told about TLH_CACHE else."""
@@ -1120,6 +1123,7 @@ def test_what_killed_processes_left_is_removed(small_sets, published_file, tmp_p
 # ---------------------------------------------------------------- several at once
 
 
+@pytest.mark.slow
 def test_four_processes_make_one_mirror(own_cache, tmp_path, monkeypatch):
     contents = {f"file{number}__bin": bytes([number]) * 1000 for number in range(24)}
     place = make_mirror(tmp_path / "mirror", **contents)

@@ -456,6 +456,7 @@ class TestHdf5:
         with pytest.raises(ValueError, match="4 arrays with 2,768 numbers, of other shapes"):
             load_backbone("vgg16_mini", 32, cut="block1_pool", weights=path)
 
+    @pytest.mark.slow
     def test_a_trained_models_optimiser_is_no_weight(self, tmp_path):
         model = small_backbone(cut="block1_pool").model
         model.compile("adam", "mse")
@@ -510,6 +511,7 @@ class TestMobileNetV2BySize:
             assert base.model.get_layer("Conv1").kernel[0, 0, 0, 0] == file
         assert capsys.readouterr().out == ""
 
+    @pytest.mark.slow
     def test_a_mirror_that_lacks_them(self, tmp_path, monkeypatch, capsys, mobilenet_v2):
         (tmp_path / NAME.format(224)).write_bytes(mobilenet_v2.read_bytes())
         list_digests(tmp_path)
@@ -517,6 +519,7 @@ class TestMobileNetV2BySize:
         assert load_backbone("mobilenet_v2", 160).weights == NAME.format(224)
         assert capsys.readouterr().out.startswith(f"{NAME.format(160)} is not in the mirror: ")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("size", [96, 150, 192])
     @pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square")
     def test_the_choice_is_that_of_keras(self, tmp_path, monkeypatch, size):

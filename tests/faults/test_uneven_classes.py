@@ -50,6 +50,7 @@ def dim_and_bright(counts, seed, name):
     return tl.Split.from_arrays(images, labels, ["dim", "bright"], name=name)
 
 
+@pytest.mark.slow
 def test_the_rare_class_is_found(base, data):
     """285 : 15, as from a folder of which five pictures each are tested and validated."""
     data = replace(
@@ -67,16 +68,20 @@ def test_the_rare_class_is_found(base, data):
     assert found["tuned", None] + 0.2 < found["tuned", "auto"]
 
 
-def test_it_is_said_and_noted_and_can_be_chosen(base, data, capsys):
+def test_it_is_said_and_noted(base, data, capsys):
     assert np.bincount(data.train.labels).tolist() == [120, 6]
     for run in runs(base, data, "auto"):
         assert run.config["class_weight"] == "balanced"
     said = capsys.readouterr().out
     assert said.count("120 of the largest class, 6 of the smallest") == 3
-    for choice in ("balanced", None):
-        for run in runs(base, data, choice):
-            assert run.config["class_weight"] == choice
-        assert "uneven" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choice", ["balanced", None])
+def test_it_can_be_chosen(base, data, capsys, choice):
+    for run in runs(base, data, choice):
+        assert run.config["class_weight"] == choice
+    assert "uneven" not in capsys.readouterr().out
 
 
 def test_even_classes_are_left_as_they_are(base, capsys):

@@ -51,7 +51,13 @@ def no_mirror(monkeypatch):
     monkeypatch.delenv("TLH_MIRROR", raising=False)
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+QUICK = ("vgg16_mini", "vgg16", "mobilenet_v2")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[x if x in QUICK else pytest.param(x, marks=pytest.mark.slow) for x in ARCHITECTURES],
+)
 def base(request):
     return load_backbone(request.param, 64, weights=None)
 
@@ -187,7 +193,11 @@ class TestCopies:
         assert base.weights_digest() == before
 
     @pytest.mark.parametrize(
-        ("name", "cut"), [("vgg16_mini", "block3_pool"), ("mobilenet_v2", "block_5")]
+        ("name", "cut"),
+        [
+            ("vgg16_mini", "block3_pool"),
+            pytest.param("mobilenet_v2", "block_5", marks=pytest.mark.slow),
+        ],
     )
     def test_random_weights_are_seeded(self, name, cut):
         base = load_backbone(name, 32, weights=None, cut=cut)
@@ -316,6 +326,7 @@ def list_digests(folder):
 
 
 class TestMirror:
+    @pytest.mark.slow
     def test_whole_weights_are_cut(self, mirror):
         name = ARCHITECTURES["mobilenet_v2"].weights
         published = load_backbone("mobilenet_v2", 32, weights=None)

@@ -106,6 +106,7 @@ class TestOpenVINO:
         alone = extract_features(base, split.take([5]), engine="openvino")
         np.testing.assert_array_equal(alone[0], whole[5])
 
+    @pytest.mark.slow
     def test_engines_and_precisions_are_filed_apart(self, base, cache):
         split = random_split(2, size=SMALLEST)
         extract_features(base, split, engine="openvino")
@@ -113,6 +114,7 @@ class TestOpenVINO:
         extract_features(base, split, engine="openvino", precision="bfloat16")
         assert len([path for path in cache.iterdir() if path.is_dir()]) == 3
 
+    @pytest.mark.slow
     def test_several_outputs(self):
         images = keras.Input((32, 32, 3))
         model = keras.Model(images, [keras.ops.mean(images, (1, 2)), keras.ops.max(images, (1, 2))])
@@ -121,6 +123,7 @@ class TestOpenVINO:
         np.testing.assert_allclose(mean, pixels.mean((1, 2)), rtol=1e-5)
         np.testing.assert_array_equal(most, pixels.max((1, 2)))
 
+    @pytest.mark.slow
     def test_a_network_that_goes_right_after_its_last_batch_ends(self):
         """Python gives its lock away every ten seconds: threads that wait for it are met by then."""
         code = (
@@ -133,6 +136,7 @@ class TestOpenVINO:
         )
         subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
+    @pytest.mark.slow
     def test_floats_are_refused(self):
         model = pooled_features(load_backbone("vgg16_mini", 32, cut="block1_pool"))
         with pytest.raises(TypeError, match="takes uint8 images"):

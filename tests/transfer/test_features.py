@@ -378,6 +378,7 @@ def uninterrupted(processes, tmp_path_factory):
     return answer
 
 
+@pytest.mark.slow
 class TestProcesses:
     def test_killed_at_ten_random_moments(self, processes, uninterrupted, tmp_path):
         random = np.random.default_rng()

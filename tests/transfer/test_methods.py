@@ -183,6 +183,7 @@ class TestModelTransfer:
         # With no stage frozen, there is nothing to compute once.
         assert further.config["frozen_stages_computed_once"] is False
 
+    @pytest.mark.slow
     def test_maps_too_large_to_keep(self, base, data, probe, monkeypatch):
         """Kept maps are rounded to half precision, and otherwise change nothing."""
         recipe = Training(1, 8, 1e-3, backbone_rate=0.1, views=0)
@@ -255,6 +256,7 @@ class TestModelTransfer:
         assert len(set(seen[-32:])) == 32
         assert moved(base, run.base) == [False, True]
 
+    @pytest.mark.slow
     def test_every_seed_has_its_own_views(self, base, data, probe, monkeypatch):
         seen, drawn = watch_views(monkeypatch), []
         recipe = Training(1, 8, 1e-3, backbone_rate=0.1, views=1)
@@ -276,6 +278,7 @@ class TestModelTransfer:
         expected = AugmentedViews(data.train, 1, Augmentation(rotate=11.0)).load(range(16), 32)
         assert drawn[0] == [view.tobytes() for view in expected]
 
+    @pytest.mark.slow
     def test_views_and_validation_count_towards_the_cap(self, base, data, probe, monkeypatch):
         one_map = 2 * 16 * 16 * 16
         recipe = Training(1, 8, 1e-3, backbone_rate=0.1, views=2)
@@ -337,12 +340,14 @@ class TestFromScratch:
         assert scratch.probabilities("validation").shape == (6, 2)
         np.testing.assert_allclose(scratch.probabilities().sum(axis=1), 1, atol=1e-5)
 
+    @pytest.mark.slow
     def test_only_architecture_and_seed_decide_the_run(self, base, data, scratch):
         keras.utils.set_random_seed(99)
         again = from_scratch(base.with_random_weights(seed=5), data, recipe=QUICK)
         assert again.history == scratch.history
         np.testing.assert_array_equal(again.probabilities(), scratch.probabilities())
 
+    @pytest.mark.slow
     def test_augmentation_is_drawn_anew_in_each_epoch(self, base, data, monkeypatch):
         seen = watch_views(monkeypatch)
         shallow = base.cut("block1_pool")
@@ -364,6 +369,7 @@ def test_labels_that_a_view_may_change_are_warned_of(base, data, views, warned):
     assert any("left" in str(one.message) for one in said) is warned
 
 
+@pytest.mark.slow
 def test_random_weights_are_scaled_on_images_of_every_class(monkeypatch):
     """In folders, the first 64 rows are all of one class."""
     seen = []
@@ -419,6 +425,7 @@ def test_a_model_of_ones_own(data, preprocess, tmp_path):
     np.testing.assert_allclose(again(images), tuned.model(images), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_network_inside_a_network(data):
     """Its normalisation is left alone as well."""
     image = keras.Input((32, 32, 3))
@@ -472,6 +479,7 @@ class TestCallbacks:
         elif name == "CSVLogger":
             assert len((tmp_path / "log.csv").read_text().splitlines()) == 4
 
+    @pytest.mark.slow
     def test_the_best_checkpoint_is_chosen_on_validation(self, base, data, probe, tmp_path):
         best = keras.callbacks.ModelCheckpoint(
             tmp_path / "best.weights.h5", save_best_only=True, save_weights_only=True
@@ -480,6 +488,7 @@ class TestCallbacks:
         assert best.best == pytest.approx(min(run.history["val_loss"]))
         run.model.load_weights(tmp_path / "best.weights.h5")
 
+    @pytest.mark.slow
     def test_early_stopping_stops(self, base, data, probe):
         impatient = keras.callbacks.EarlyStopping("val_loss", patience=0, min_delta=10.0)
         assert len(self.tune(base, data, probe, impatient).history["loss"]) == 2  # of 3

@@ -223,12 +223,14 @@ class TestTrain:
         for kept, now in zip(self.weights.kept[best], self.model.get_weights(), strict=True):
             np.testing.assert_array_equal(kept, now)
 
+    @pytest.mark.slow
     def test_without_patience_all_epochs_are_run(self):
         history = self.train((self.x, 1 - self.y))
         assert len(history["loss"]) == 6
         for kept, now in zip(self.weights.kept[-1], self.model.get_weights(), strict=True):
             np.testing.assert_array_equal(kept, now)
 
+    @pytest.mark.slow
     def test_several_batches_at_once_train_as_one_by_one(self, monkeypatch):
         one_by_one = self.train((self.x, self.y), patience=6)
         self.setup_method()
