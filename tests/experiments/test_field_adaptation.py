@@ -29,7 +29,13 @@ def pair(monkeypatch):
     return Dataset("pair", train, rest, test, Source("blobs", "here", "sha256:0", "MIT"))
 
 
-@pytest.mark.parametrize("method", adaptation.METHODS[:-1])
+QUICK = ("source only", "re-estimated", "means", "CORAL 1", "MMD 1")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [x if x in QUICK else pytest.param(x, marks=pytest.mark.slow) for x in adaptation.METHODS[:-1]],
+)
 def test_methods_give_probabilities_and_use_no_label_of_the_target(pair, method):
     settings = {"method": f"{method}, cropped", "seed": 0}
     first = adaptation.run(settings, pair).probabilities("test")

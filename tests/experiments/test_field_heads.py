@@ -24,7 +24,13 @@ def data(monkeypatch, tmp_path):
     return striped_data(train=24, validation=8, size=64)
 
 
-@pytest.mark.parametrize("head", heads.HEADS)
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(head, marks=pytest.mark.slow) if head == "flat dense" else head
+        for head in heads.HEADS
+    ],
+)
 def test_every_head_sees_the_same_draw_and_has_the_weights_it_should(data, head):
     settings = {**heads.plan(1)[0], "method": head, "labels": 6}
     run = heads.run(settings, data)
@@ -41,6 +47,7 @@ def test_pooled_features_are_the_mean_over_the_places_of_flat_ones(data):
     np.testing.assert_allclose(pooled, extract_features(heads._base(), data.test), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_dense_heads_settings_come_from_validation_images_and_another_draw(data, monkeypatch):
     asked = []
     features = heads._features
@@ -53,6 +60,7 @@ def test_the_dense_heads_settings_come_from_validation_images_and_another_draw(d
     assert not digests & set(data.test.digests())
 
 
+@pytest.mark.slow
 def test_an_interrupted_recording_goes_on_with_its_trials(data, monkeypatch):
     tried = heads._trials(data, "pooled", 6)
     trained = []
@@ -65,6 +73,7 @@ def test_an_interrupted_recording_goes_on_with_its_trials(data, monkeypatch):
     assert [trial["rate"] for trial in trained] == [1e-2, 1e-2]
 
 
+@pytest.mark.slow
 def test_validation_losses_decide_how_long_a_dense_head_is_trained(data):
     trial = heads._trials(data, "flat", 6)[0]
     x, y = heads._features(data.validation, "flat"), data.validation.labels

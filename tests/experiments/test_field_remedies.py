@@ -124,6 +124,7 @@ def test_mirror_images_are_mirrored_and_filed_apart(data):
     assert not set(mirrored.digests()) & set(data.test.digests())
 
 
+@pytest.mark.slow
 def test_choosing_looks_at_no_test_photograph_and_resumes(data, monkeypatch):
     blind = SimpleNamespace(
         train=data.train, validation=data.validation, source=data.source, num_classes=2

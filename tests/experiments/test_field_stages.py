@@ -92,6 +92,7 @@ def test_every_pair_is_a_cell_and_controls_are_shuffled_copies(monkeypatch):
     assert set(stages.KEY) < set(stages.CELLS)
 
 
+@pytest.mark.slow
 def test_it_is_recorded_with_its_trials_and_each_digits_answer(tmp_path):
     rows = list(field.run_experiment("stages", tmp_path, seeds=2))
     record = json.loads((tmp_path / "stages.json").read_text("utf-8"))

@@ -38,6 +38,7 @@ def test_a_pack_holds_what_the_network_gives(toys, tmp_path):
     assert list(record_features("stripes", tmp_path)) == []
 
 
+@pytest.mark.slow
 def test_other_images_are_not_added_to_a_pack(toys, tmp_path, monkeypatch):
     list(record_features("stripes", tmp_path))
     others = striped_data(train=240, validation=60, test=40, size=32, seed=1)
@@ -47,6 +48,7 @@ def test_other_images_are_not_added_to_a_pack(toys, tmp_path, monkeypatch):
         list(record_features("stripes", tmp_path))
 
 
+@pytest.mark.slow
 def test_another_look_is_recorded_beside_the_plain_one(toys, tmp_path, monkeypatch):
     def load(name, tier, shift=None, **size):
         parts = {part: getattr(toys, part) for part in ("train", "validation", "test")}
@@ -70,6 +72,7 @@ def test_another_look_is_recorded_beside_the_plain_one(toys, tmp_path, monkeypat
         assert np.abs(ours - stored).max() <= 0.01 * np.ptp(ours)
 
 
+@pytest.mark.slow
 def test_features_kept_of_other_images_are_not_recorded(toys, tmp_path, monkeypatch):
     list(record_features("stripes", tmp_path / "first"))
     others = striped_data(train=240, validation=60, test=40, size=32, seed=1)

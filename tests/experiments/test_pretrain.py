@@ -177,6 +177,7 @@ def test_halving_is_the_mean_of_blocks():
     np.testing.assert_allclose(pretrain.halved(images), expected, atol=0.51)
 
 
+@pytest.mark.slow
 def test_command_line_writes_weights_and_leaves_no_backup(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TLH_CACHE", str(tmp_path / "cache"))
     out = tmp_path / "w.npz"
