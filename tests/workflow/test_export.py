@@ -54,7 +54,7 @@ def test_each_format_alone_is_written_from_the_saved_file(run, folder, name):
     assert exported(saved, folder, name).agree == 1.0
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", [pytest.param("keras", marks=pytest.mark.slow), *FORMATS[1:]])
 def test_its_ten_lines_give_the_same_answer(run, folder, name):
     exported(run, folder, name)
     Image.fromarray(run.data.test.images[3]).save(folder / "new picture.png")
