@@ -1,8 +1,10 @@
 """The environment: tiers, folders, devices, precision, seeds, and a quiet start."""
 
+import contextlib
 import os
 import platform
 import random
+import signal
 import subprocess
 import sys
 import types
@@ -355,3 +357,18 @@ def test_a_choice_of_the_users_stands(monkeypatch, name):
 def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert runtime.keep_freed_memory() is False
+
+
+def swallow():
+    """Catch Ctrl-C, as some libraries do."""
+    with contextlib.suppress(BaseException):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_ends_a_block_whose_library_catches_it():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), runtime.interruptible():
+        swallow()
+    assert signal.getsignal(signal.SIGINT) is before
+    with runtime.interruptible():
+        pass

@@ -7,8 +7,11 @@ import operator
 import os
 import platform
 import re
+import signal
 import sys
 import tempfile
+import threading
+import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -338,6 +341,29 @@ def steps_per_execution() -> int:
         True
     """
     return 8 if has_gpu() else 1
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a block at its end at the latest, also where a library in it catches that."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    asked = []
+
+    def note(number: int, frame: types.FrameType | None) -> None:
+        """Remember that it was asked for, and do what would have been done."""
+        asked.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

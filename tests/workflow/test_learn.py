@@ -100,5 +100,5 @@ def test_fine_tuning_that_does_not_fit_in_is_not_begun(judged, monkeypatch):
     monkeypatch.setattr(learning, "_seconds_an_image", lambda *a: 10.0)
     about, shipped = fine_tune(learned, pictures, 0.05, 60.0, seed=0)
     assert not about["tried"]
-    assert "minutes here, and 1 were left" in about["why"]
+    assert "minutes here, and 1.0 were left" in about["why"]
     assert shipped is learned

@@ -265,7 +265,8 @@ def fine_tune(
     if expected > seconds:
         why = "no time was left for it"
         if seconds > 0:
-            why = f"it would take about {expected / 60:.0f} minutes here, and {seconds / 60:.0f} were left"
+            took, left = f"{expected / 60:.1f}", f"{seconds / 60:.1f}"
+            why = f"it would take about {took} minutes here, and {left} were left"
         return {"tried": False, "why": f"{why} (--minutes)"}, learned
     last = full.stages[-1]
     labels, train = pictures.labels, pictures.split_of == 0

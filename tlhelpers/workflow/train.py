@@ -24,6 +24,7 @@ from tlhelpers.models.backbones import Backbone
 from tlhelpers.runtime import (
     describe_device,
     installed_version,
+    interruptible,
     peak_memory_gibibytes,
     usable_cores,
 )
@@ -203,8 +204,9 @@ def _train(
     familiar, card["strangers"] = evidence.strange_pictures(learned, pictures, seed)
     says("altered and strange pictures tried")
     with results.making(out) as made:
-        _save(made, learned, pictures, familiar)
-        proofs = _export(made, learned, pictures, wanted)
+        with interruptible():  # converters catch what they did not expect
+            _save(made, learned, pictures, familiar)
+            proofs = _export(made, learned, pictures, wanted)
         says(f"exported, and proven on {len(pictures.judged):,} images")
         card["exports"] = [asdict(proof) for proof in proofs]
         left_out = [name for name in DEFAULT_FORMATS if formats is None and name not in wanted]
