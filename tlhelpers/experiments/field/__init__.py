@@ -10,7 +10,9 @@ from tlhelpers.experiments.field import (
     cifar10_alike,
     digits,
     heads,
+    looking,
     photographs,
+    poisoned,
     remedies,
     scenes,
     sentences,
@@ -68,6 +70,8 @@ EXPERIMENTS = {
     "adaptation": Experiment(
         adaptation.plan, adaptation.load, adaptation.run, more=adaptation.more
     ),
+    "looking": Experiment(looking.plan, looking.load, looking.run),
+    "poisoned": Experiment(poisoned.plan, poisoned.load, poisoned.run),
     "cifar10_alike": Experiment(cifar10_alike.plan, cifar10_alike.load, cifar10_alike.run),
 }
 
