@@ -20,7 +20,7 @@ EXERCISES: tuple[Exercise, ...] = (
     Exercise(
         read=number,
         right=lambda value: abs(value - 0.88) <= 0.025,
-        praise="right: a picture's own edges say much about where its subject is.",
+        praise="right: holes where most edges are cost answers, with no network asked.",
         hint="It lies between random cells and the class activation map; then ask the record.",
         mistakes=(
             (
