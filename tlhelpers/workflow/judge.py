@@ -88,8 +88,8 @@ def gain(before: np.ndarray, after: np.ndarray, groups: np.ndarray | None = None
 
     Example:
         >>> some, more = np.repeat([True, False], [80, 20]), np.repeat([True, False], [90, 10])
-        >>> gain(some, more).low > 0, gain(some, more, np.arange(100) // 10).low > 0
-        (True, False)
+        >>> [bool(gain(some, more, by).low > 0) for by in (None, np.arange(100) // 10)]
+        [True, False]
     """
     change = np.asarray(after, float) - np.asarray(before, float)
     n = _independent(change - change.mean(), groups)
