@@ -40,6 +40,9 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         trouble = self.server.troubles.pop(0) if self.server.troubles else None
         if trouble is None:
             super().do_GET()
+        elif trouble == "garbage":
+            self.wfile.write(b"no HTTP\r\n\r\n")
+            self.close_connection = True
         elif trouble == "hang up":
             self.connection.close()
         elif trouble == "half":

@@ -365,10 +365,21 @@ def swallow():
         signal.raise_signal(signal.SIGINT)
 
 
-def test_ctrl_c_ends_a_block_whose_library_catches_it():
+def wrap():
+    """Make another error of Ctrl-C, as some libraries do."""
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except BaseException as error:
+        raise RuntimeError("unknown failure") from error
+
+
+@pytest.mark.parametrize("library", [swallow, wrap])
+def test_ctrl_c_ends_a_block_whose_library_catches_it(library):
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), runtime.interruptible():
-        swallow()
+        library()
     assert signal.getsignal(signal.SIGINT) is before
     with runtime.interruptible():
         pass
+    with pytest.raises(RuntimeError, match="of its own"), runtime.interruptible():
+        raise RuntimeError("of its own")

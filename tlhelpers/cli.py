@@ -560,7 +560,7 @@ def _predict(options: argparse.Namespace) -> int:
 
     with quiet_stderr():
         start_keras()
-        run = load_run(options.model)
+    run = load_run(options.model)
     counts = write_answers(run, options.images, options.csv)
     answers = ", ".join(f"{answer} {n:,}" for answer, n in counts.most_common())
     print(f"{count(counts.total(), 'file')}: {answers}. The answers are in {options.csv}.")

@@ -465,6 +465,13 @@ def test_an_answer_without_a_cell_and_another_chapters_name_are_told(small, tmp_
     assert (row.points, row.chapter, row.reason) == (6, "02_small", said)
 
 
+def test_an_answer_that_its_process_did_not_reach_is_no_missing_cell(small):
+    grader, row = grading.Grader(small[0], LIMITS), grading.Row("a.ipynb")
+    grader._fill(row, [{"chapter": "02", "notes": [], "found": ["02-1"]}])
+    assert row.exercises["02-1"].endswith("error")
+    assert row.reason.startswith("02-1: its process ended before it; 02-2: no cell of code")
+
+
 def test_a_file_that_holds_little_is_told_from_one_that_holds_much(small, tmp_path):
     two = answered(small[1], RIGHT)
     for number in range(4):  # of another chapter, more and as they were handed out

@@ -504,3 +504,28 @@ def test_a_kit_with_submissions_or_marks_is_not_replaced(small, tmp_path, monkey
     with pytest.raises(ValueError, match="Only an earlier kit"):
         make_kit(small[0], submitted)
     assert submitted.read_text() == "answers"
+    (kit / MADE).write_text("[torn")
+    assert "student/02.ipynb" in not_made(kit)
+
+
+def test_a_link_to_submissions_and_a_kit_in_an_odd_place_are_seen(tmp_path):
+    kit = tmp_path / "__pycache__" / "kit"
+    kit.mkdir(parents=True)
+    (kit / MADE).write_text("{}")
+    (kit / "submitted").symlink_to(tmp_path)
+    (kit / "marks.db").touch()
+    assert not_made(kit) == ["marks.db", "submitted"]
+
+
+def test_what_is_handed_in_while_a_kit_is_made_is_kept(small, tmp_path, monkeypatch):
+    for name in ("tools", "write_slides", "nbgrader_release", "otter_release", "write_zip"):
+        monkeypatch.setattr(f"tlhelpers.book.kit.{name}", lambda *_: None)
+    monkeypatch.setattr("tlhelpers.book.kit.doctor_sheet", lambda: "")
+    monkeypatch.setattr("tlhelpers.book.kit.offline_section", lambda text: "")
+    (small[0] / "I_teaching.md").touch()
+    (small[0].parent / "requirements.txt").touch()
+    kit = make_kit(small[0], tmp_path / "kit")
+    late = kit / "submitted.ipynb"
+    with pytest.raises(ValueError, match="submitted"):
+        make_kit(small[0], kit, lambda line: late.write_text("answers"))
+    assert late.read_text() == "answers"

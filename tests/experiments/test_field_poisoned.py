@@ -111,6 +111,18 @@ def test_a_map_finds_the_patch_where_the_answer_rests_on_it_and_not_elsewhere():
         assert poisoned.found(run, pictures) == {"class activation": share, "occlusion": share}
 
 
+def test_other_settings_train_the_trigger_anew(trained, monkeypatch, tmp_path):
+    monkeypatch.setenv("TLH_CACHE", str(tmp_path))
+    asked = []
+    monkeypatch.setattr(poisoned, "train_poison", lambda *how: asked.append(how) or trained)
+    for epochs in (8, 8, 9):
+        monkeypatch.setattr(poisoned, "EPOCHS", epochs)
+        poisoned.poison.cache_clear()
+        poisoned.poison(1)
+    poisoned.poison.cache_clear()
+    assert [how[2] for how in asked] == [8, 9]
+
+
 def test_a_victims_answers_are_counted(trained, monkeypatch):
     from tlhelpers.data.datasets import load_dataset
 

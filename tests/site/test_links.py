@@ -51,12 +51,21 @@ def test_links_are_listed_where_they_stand_and_the_books_own_are_not(tmp_path):
         (404, "is GONE"),
         (403, "refused to answer a program (403): look at it"),
         ("hang up", "gave no answer"),
+        ("garbage", "gave no answer"),
     ],
 )
 def test_what_came_of_asking_is_said(trouble, said, tmp_path):
     with serving(tmp_path) as server:
         server.troubles = [trouble]
         assert links.answer(f"{server.url}/x").startswith(said)
+
+
+def test_a_malformed_link_is_not_asked_for(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["links.py", "--try"])
+    monkeypatch.setattr(links, "outside_links", lambda: {"a": ["www.keras.io", "https://d2l.ai/"]})
+    monkeypatch.setattr(links, "answer", lambda link: {"https://d2l.ai/": "is there"}[link])
+    assert links.main() == 1
+    assert capsys.readouterr().out.endswith("1 answered, 1 wrong\n")
 
 
 def test_the_list_says_that_nothing_was_asked_for(monkeypatch, capsys):

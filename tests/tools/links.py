@@ -7,6 +7,7 @@ No answer says nothing of a page: this machine, its network or the site may be w
 """
 
 import argparse
+import http.client
 import json
 import re
 import sys
@@ -78,7 +79,7 @@ def answer(link: str, seconds: float = 15) -> str:
     except urllib.error.HTTPError as error:  # many sites refuse programs: 403, 405, 429
         gone = error.code in (404, 410)
         return "is GONE" if gone else f"refused to answer a program ({error.code}): look at it"
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         return f"gave no answer ({getattr(error, 'reason', error)}): not known"
 
 
@@ -90,7 +91,8 @@ def main() -> int:
     pages = outside_links()
     every = list(dict.fromkeys(link for links in pages.values() for link in links))
     with ThreadPoolExecutor(8) as pool:
-        said = dict(zip(every, pool.map(answer, every), strict=True)) if ask else {}
+        asked = [link for link in every if not malformed(link)] if ask else []
+        said = dict(zip(asked, pool.map(answer, asked), strict=True))
     for page, links in pages.items():
         print(page)
         for link in links:
@@ -98,7 +100,7 @@ def main() -> int:
             print(f"  {link}  {state}".rstrip())
     wrong = [link for link in every if malformed(link) or said.get(link) == "is GONE"]
     unknown = sum("not known" in one or "look at" in one for one in said.values())
-    tried = f", {len(every) - unknown} answered" if ask else ", none was asked for"
+    tried = f", {len(asked) - unknown} answered" if ask else ", none was asked for"
     print(f"{len(every)} links to other sites on {len(pages)} pages{tried}, {len(wrong)} wrong")
     return bool(wrong)
 

@@ -157,6 +157,21 @@ class TestOnce:
         np.testing.assert_array_equal(found[[0, 1]], found[[2, 4]])
         assert not np.array_equal(found[0], found[1])
 
+    @pytest.mark.parametrize(("engine", "lengths"), [("keras", [4, 4]), ("openvino", [4, 2])])
+    def test_the_last_batch_is_filled_up_for_keras(
+        self, base, cache, short_batches, monkeypatch, engine, lengths
+    ):
+        asked = []
+
+        def forward(images):
+            asked.append(len(images))
+            return [np.zeros((len(images), 128), np.float32)]
+
+        monkeypatch.setattr(features, "choose_engine", lambda *_: engine)
+        monkeypatch.setattr(features, "forward_pass", lambda *_, **__: forward)
+        extract_features(base.copy(), random_split(6))
+        assert asked == lengths
+
     def test_the_company_makes_no_difference(self, base, cache, tmp_path, monkeypatch):
         split = random_split(12)
         together = np.array(extract_features(base, split))

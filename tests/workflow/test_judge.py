@@ -45,6 +45,15 @@ def test_an_interval_covers_the_truth_also_where_images_come_in_groups():
     assert held["naive"] < 0.6 * 300
 
 
+@pytest.mark.parametrize("sizes", [[100] + [1] * 50, [50, 50] + [1] * 200, [30] * 3 + [3] * 30])
+def test_an_interval_covers_the_truth_also_where_one_group_is_large(sizes):
+    rng, groups, held = np.random.default_rng(0), np.repeat(np.arange(len(sizes)), sizes), 0
+    for _ in range(300):
+        found = share((rng.random(len(sizes)) < 0.8)[groups], groups)
+        held += found.low <= 0.8 <= found.high
+    assert held > 0.92 * 300
+
+
 def test_nothing_is_no_share():
     assert share(np.zeros(0)).n == 0
     assert str(share(np.zeros(0))) == "none"

@@ -185,6 +185,8 @@ def test_a_class_is_weakest_only_where_chance_does_not_explain_it():
     card["score"]["by_class"] = [{"class": "cat", "n": 40, "recall": recall}]
     assert "weakest" not in report._todo(card)
     recall["high"] = 0.94
+    few = {"value": 0.33, "low": 0.06, "high": 0.99, "n": 3}  # lower, and may be chance
+    card["score"]["by_class"].append({"class": "dog", "n": 3, "recall": few})
     assert "The weakest class is <b>cat</b>: 90.0%" in report._todo(card)
 
 

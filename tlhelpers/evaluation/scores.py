@@ -160,15 +160,19 @@ def majority_accuracy(train_labels: np.ndarray, labels: np.ndarray) -> float:
     return float(np.isin(labels, most_frequent).mean() / len(most_frequent))
 
 
-def paired_difference(first_right: np.ndarray, second_right: np.ndarray) -> Score:
+def paired_difference(
+    first_right: np.ndarray, second_right: np.ndarray, independent: int | None = None
+) -> Score:
     """Return by how much the second of two models is more often right on the same images.
 
     The interval is the adjusted Wald interval for paired proportions (Bonett & Price 2012,
     doi:10.3102/1076998611411915). Pairing matters: two models tend to fail on the same images.
 
     Args:
-        first_right: Booleans ``[n]``, whether the first model is right.
-        second_right: Booleans ``[n]``, the same for the second.
+        first_right: Booleans ``[n]``, whether the first model is right; or shares of repeats.
+        second_right: The same of the second, on the same images.
+        independent: As how many independent images these count, where some belong together.
+            Defaults to all of them.
 
     Returns:
         Difference in accuracy (-1 to 1) with its 95 % interval.
@@ -181,18 +185,20 @@ def paired_difference(first_right: np.ndarray, second_right: np.ndarray) -> Scor
         >>> round(gain.accuracy, 2), gain.low > 0.3
         (0.5, True)
     """
-    first, second = np.asarray(first_right, bool), np.asarray(second_right, bool)
+    first, second = np.asarray(first_right, float), np.asarray(second_right, float)
     if first.shape != second.shape or first.ndim != 1 or not len(first):
         raise ValueError(
             "A paired difference needs both models' answers to the same images. "
             f"Received: shapes {first.shape} and {second.shape}."
         )
-    n = len(first)
-    gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
-    gained_share, lost_share = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
-    centre = gained_share - lost_share
-    half = Z_95 * math.sqrt((gained_share + lost_share - centre**2) / (n + 2))
-    return Score((gained - lost) / n, max(-1.0, centre - half), min(1.0, centre + half), n)
+    change, n = second - first, independent or len(first)
+    gained, lost = (
+        (n * float(np.maximum(sign * change, 0).mean()) + 1) / (n + 2) for sign in (1, -1)
+    )
+    centre = gained - lost
+    half = Z_95 * math.sqrt((gained + lost - centre**2) / (n + 2))
+    value = float(change.mean())
+    return Score(value, max(-1.0, centre - half), min(1.0, centre + half), len(first))
 
 
 def difference_over_draws(first_right: np.ndarray, second_right: np.ndarray) -> Score:

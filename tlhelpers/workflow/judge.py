@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tlhelpers.evaluation.scores import Z_95, Score, reliability
+from tlhelpers.evaluation.scores import Z_95, Score, paired_difference, reliability
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ def share(right: np.ndarray, groups: np.ndarray | None = None) -> Share:
 
     Wilson's interval of as many independent images as would be as informative: their number is
     divided by the design effect, the variance with whole groups drawn over that with single images
-    (Kish 1965, Survey Sampling, section 8.2), at least 1.
+    (Kish 1965, Survey Sampling, section 8.2), at least 1; and it is at most the square of their
+    number over the sum of the groups' squared sizes, which is what equal answers within groups leave.
 
     Args:
         right: Booleans ``[n]``, or shares of repeats, 0 to 1.
@@ -67,9 +68,11 @@ def _independent(off: np.ndarray, groups: np.ndarray | None) -> int:
     """Return how many independent images tell as much as these, which are that far off the mean."""
     if groups is None:
         return len(off)
-    sums = np.bincount(np.unique(groups, return_inverse=True)[1], off)
+    number = np.unique(groups, return_inverse=True)[1]
+    sums, sizes = np.bincount(number, off), np.bincount(number)
     effect = max(1.0, float((sums**2).sum() / ((off**2).sum() or 1)))
-    return min(max(1, round(len(off) / effect)), len(sums))
+    most = round(len(off) ** 2 / int((sizes**2).sum()))  # one draw says little of a large group
+    return max(1, min(round(len(off) / effect), most))
 
 
 def gain(before: np.ndarray, after: np.ndarray, groups: np.ndarray | None = None) -> Score:
@@ -92,11 +95,7 @@ def gain(before: np.ndarray, after: np.ndarray, groups: np.ndarray | None = None
         [True, False]
     """
     change = np.asarray(after, float) - np.asarray(before, float)
-    n = _independent(change - change.mean(), groups)
-    gained, lost = ((n * np.maximum(sign * change, 0).mean() + 1) / (n + 2) for sign in (1, -1))
-    half = Z_95 * math.sqrt((gained + lost - (gained - lost) ** 2) / (n + 2))
-    low, high = gained - lost - half, gained - lost + half
-    return Score(float(change.mean()), max(-1.0, low), min(1.0, high), len(change))
+    return paired_difference(before, after, _independent(change - change.mean(), groups))
 
 
 def balanced(right: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> Share:

@@ -98,7 +98,7 @@ def load_network(name: str | None = None) -> Backbone:
     """
     chosen = name or next(iter(networks_at_hand()), DEFAULT)
     how = (
-        f"\nImageNet weights are needed, which the embedded tier hasn't, and none are at hand. With internet, `tlhelpers fetch "
+        "\nImageNet weights are needed, and none are at hand. With internet, `tlhelpers fetch "
         f"{ARCHITECTURES.get(chosen, ARCHITECTURES[DEFAULT]).weights}` brings them into the cache; "
         "TLH_MIRROR names a folder or URL that has them (`tlhelpers fetch --to DIR` makes one). The "
         "network that ships with the package, vgg16_mini, was made for drawings and is never taken "

@@ -101,10 +101,13 @@ def _todo(card: Card) -> str:
             f'Check {_count(doubtful, "label")} (<a href="#labels">labels_to_check.csv</a>, the most '
             "doubtful first), correct them, and train again."
         )
-    worst = min(
-        (row for row in score["by_class"] if row["n"]), key=lambda row: row["recall"]["value"]
-    )
-    if worst["recall"]["high"] < score["balanced"]["value"]:  # beyond what chance explains
+    weak = [  # beyond the interval
+        row
+        for row in score["by_class"]
+        if row["n"] and row["recall"]["high"] < score["balanced"]["value"]
+    ]
+    if weak:
+        worst = min(weak, key=lambda row: row["recall"]["value"])
         points.append(
             f"The weakest class is <b>{escape(worst['class'])}</b>: {_share(worst['recall'])} of its "
             f"{worst['n']:,} images are recognised."

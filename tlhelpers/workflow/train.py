@@ -108,7 +108,7 @@ def train_folder(
     check_fit(fit)
     cache_folder()  # where features are kept: tried before all photographs are looked at
     settings = {
-        "classes": None if classes is None else list(classes),
+        "classes": classes if classes is None or isinstance(classes, str) else list(classes),
         "fit": fit,
         "minutes": minutes,
         "scratch": scratch,

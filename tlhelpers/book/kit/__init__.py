@@ -1,11 +1,14 @@
 """The teaching kit, made from the chapters: notebooks, autograders, slides, a zip for a classroom."""
 
+import contextlib
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tlhelpers.book.kit.chapter import read_chapter
 from tlhelpers.book.kit.classroom import doctor_sheet, offline_section, write_zip
@@ -55,12 +58,7 @@ def make_kit(
     """
     book, to = Path(book), Path(to).resolve()
     tools()
-    if other := not_made(to):
-        raise ValueError(
-            f"Only an earlier kit is replaced, as it was made. Received: {to}, which holds something "
-            f"else ({', '.join(other[:3])}); nothing was changed. Move it, or name another folder "
-            "with --to."
-        )
+    _check_replaceable(to)
     chapters = [one for one in map(read_chapter, find_chapters(book)) if one.exercises]
     table = read_points(book)
     to.parent.mkdir(parents=True, exist_ok=True)
@@ -87,10 +85,21 @@ def make_kit(
         say("classroom.zip")
         (new / "README.txt").write_text(ABOUT, "utf-8")
         (new / MADE).write_text(json.dumps(digests(new)), "utf-8")
+        _check_replaceable(to)  # again: something may have been handed in meanwhile
         if to.exists():
             to.rename(Path(beside) / "earlier")
         shutil.move(new, to)
     return to
+
+
+def _check_replaceable(kit: Path) -> None:
+    """Raise where a folder holds anything that was not made with a kit."""
+    if other := not_made(kit):
+        raise ValueError(
+            f"Only an earlier kit is replaced, as it was made. Received: {kit}, which holds something "
+            f"else ({', '.join(other[:3])}); nothing was changed. Move it, or name another folder "
+            "with --to."
+        )
 
 
 def not_made(kit: Path) -> list[str]:
@@ -108,17 +117,24 @@ def not_made(kit: Path) -> list[str]:
     """
     if kit.exists() and not kit.is_dir():
         return [kit.name]
-    made = json.loads((kit / MADE).read_text("utf-8")) if (kit / MADE).is_file() else {}
+    made: Any = {}
+    with contextlib.suppress(OSError, ValueError):  # torn: then nothing counts as made
+        made = json.loads((kit / MADE).read_text("utf-8"))
+    made = made if isinstance(made, dict) else {}
     return sorted(name for name, digest in digests(kit).items() if made.get(name) != digest)
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Return the digest of each file of a folder, by its path within it."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != MADE and not BESIDE.intersection(path.parts)
-    }
+    """Return the digest of each file of a folder, by its path within it; of a link, of where it leads."""
+    found = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if name.name == MADE or BESIDE.intersection(name.parts):
+            continue
+        if path.is_symlink() or path.is_file():
+            held = os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
+            found[name.as_posix()] = hashlib.sha256(held).hexdigest()
+    return found
 
 
 def tools() -> None:

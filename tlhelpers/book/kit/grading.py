@@ -139,13 +139,16 @@ class Grader:
         if called and chapter.name not in called:
             reasons.append(f"it is called {called[0]}, and holds another chapter")
         reasons += next((said["notes"] for said in told if "notes" in said), [])
+        there: list[str] = next((said["found"] for said in told if "found" in said), [])
         for exercise in chapter.exercises:
             row.by_hand += exercise.open_points
             if not exercise.solution:
                 continue
             worth = points_of(self.table, exercise.id)
             tries = [said for said in told if said.get("exercise") == exercise.id]
-            judged = [(*self._judge(exercise.id, worth, said), said) for said in tries or [{}]]
+            if not tries:
+                tries = [{"error": "its process ended before it"} if exercise.id in there else {}]
+            judged = [(*self._judge(exercise.id, worth, said), said) for said in tries]
             points, word, said = max(
                 judged[-MOST_TRIES:], key=lambda one: one[0]
             )  # the first of these
@@ -302,7 +305,7 @@ def _listen(descriptor: int, patience: float, end: float) -> list[dict[str, Any]
 
 def _is_sound(key: str, value: Any) -> bool:
     """Tell whether what a process tells has its type: its code may write there what it likes."""
-    if key == "notes":
+    if key in ("notes", "found"):
         return isinstance(value, list) and all(isinstance(one, str) for one in value)
     return key in ("answer", "claims", "written", "ended") or isinstance(value, str)
 

@@ -243,7 +243,7 @@ def run(job: dict[str, Any], document: Any, tell: Callable[..., None]) -> None:
         program += [(text, False) for _, text in job["solutions"]]
     else:
         number, answers, program, notes = find_answers(document, chapters)
-        tell(chapter=number, notes=notes)
+        tell(chapter=number, notes=notes, found=[one.exercise for one in answers])
     broken = {one.place for one in answers if one.exercise in job["broken"]}
     cells = ["" if n in broken else plain_python(text) for n, (text, _) in enumerate(program)]
     own = {place for place, (_, mine) in enumerate(program) if mine}

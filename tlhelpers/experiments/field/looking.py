@@ -214,11 +214,10 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     Returns:
         ``[n]``, -1 to 1.
     """
-    from scipy.stats import rankdata
+    from scipy.stats import spearmanr
 
-    ranks = [rankdata(one.reshape(len(one), -1), axis=1) for one in (first, second)]
-    a, b = (one - one.mean(axis=1, keepdims=True) for one in ranks)
-    return (a * b).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    pairs = zip(first, second, strict=True)
+    return np.array([spearmanr(a.ravel(), b.ravel()).statistic for a, b in pairs])
 
 
 @functools.lru_cache(maxsize=16)
@@ -363,7 +362,7 @@ def _by_random_network(seed: int) -> np.ndarray:
     return class_activation(_predict(model, _images()), head.kernel, _whole(seed)[1])
 
 
-@functools.lru_cache(maxsize=2 * len(ALONE))
+@functools.cache
 def _covered_features(way: str, fill: str, seed: int) -> np.ndarray:
     """Return pooled features of the test photographs with the cells covered that a way names."""
     cells = top_cells(score_cells(way, seed), COVERED)
@@ -373,8 +372,11 @@ def _covered_features(way: str, fill: str, seed: int) -> np.ndarray:
 @functools.lru_cache(maxsize=1)
 def _occluded() -> np.ndarray:
     """Return pooled features with one cell covered, ``[n, 49, 1280]``; kept in the cache."""
+    from tlhelpers.models.backbones import load_backbone
+
     images, digest = _images(), _photographs().test.digest[-16:]
-    path = cache_folder() / "recording" / f"looking-{digest}.npz"
+    weights = load_backbone("mobilenet_v2", SIZE).weights_digest()[:12]
+    path = cache_folder() / "recording" / f"looking-{digest}-{weights}.npz"
     kept: list[np.ndarray] = []
     if path.is_file():
         with np.load(path, allow_pickle=False) as arrays:

@@ -196,7 +196,12 @@ def poison(attacker: int) -> list[np.ndarray]:
     Returns:
         The weights of the layers after :data:`STAGE`; kept in the cache.
     """
-    path = cache_folder() / "recording" / f"poisoned-{attacker}.npz"
+    from tlhelpers.models.backbones import load_backbone
+
+    made_from = (
+        f"{OWN}-{EPOCHS}-{RATE}-{FAR}-{load_backbone('vgg16_mini', SIZE).weights_digest()[:12]}"
+    )
+    path = cache_folder() / "recording" / f"poisoned-{attacker}-{made_from}.npz"
     if path.is_file():
         with np.load(path, allow_pickle=False) as arrays:
             return [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
@@ -270,7 +275,10 @@ def found(run: Run, images: np.ndarray) -> dict[str, float]:
 
     base, cells = run.base, SIZE // WINDOW
     if base is None:
-        raise ValueError("Maps need the run's backbone. Received: a run without one.")
+        raise ValueError(
+            "Maps need the run's backbone. Received: a run without one; pass one of "
+            "feature_transfer or model_transfer."
+        )
     model = run.whole_model()
     before = np.asarray(model.predict(images.astype(np.float32), verbose=0))
     answers = before.argmax(axis=1)
