@@ -19,7 +19,7 @@ def rows(share: float, repeats: int) -> Iterator[dict[str, Any]]:
     """Compare seconds of fine-tuning the last stage of MobileNetV2, for the recipe's epochs."""
     data = tl.load_dataset("cats_dogs", tier="real", image_size=224)
     data = replace(data, test=data.test.take(slice(None, None, 5)))
-    pool = data.few(max(10, round(share * 50)), seed=0)
+    pool = data.few(max(10, round(share * 150)), seed=0)
     base = tl.load_backbone("mobilenet_v2", 224)
     frozen = tl.feature_transfer(base, pool)
     usual = tl.recipes.fine_tuning(len(pool.train), len(pool.validation), 224)

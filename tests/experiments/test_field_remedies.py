@@ -142,8 +142,8 @@ def test_choosing_looks_at_no_test_photograph_and_resumes(data, monkeypatch):
         remedies.choose("dropout", blind, 5)
     tried, recipe = remedies.choose("dropout", blind, 5)
     # Two draws each: the two trials that were finished before the interruption are kept.
-    assert len(tried) == 6
-    assert len(calls) == 5 + 2 * 4
+    assert len(tried) == 18
+    assert len(calls) == 5 + 2 * 16
     assert recipe.dropout in (0.2, 0.5, 0.8)
     top = max(trial["validation"] for trial in tried)
     assert [t for t in tried if t["validation"] == top and t["dropout"] == recipe.dropout]

@@ -87,22 +87,31 @@ AUGMENTATIONS = {
     "strong": Augmentation(rotate=20, zoom=0.3, shift=0.2, brightness=0.4),
 }
 
+FACTORS = (1, 3, 10)
+"""On the base recipe's rate: a regulariser may bear, or need, a higher one."""
+
 CHANGES: dict[str, list[dict[str, Any]]] = {
     "base": [],
     "other order": [{"order": 1}],
-    "augmentation": [{"views": kind} for kind in AUGMENTATIONS],
-    "dropout": [{"dropout": share} for share in (0.2, 0.5, 0.8)],
-    "label smoothing": [{"smoothing": share} for share in (0.05, 0.1, 0.2)],
-    "mixup": [{"mixup": alpha} for alpha in (0.1, 0.2, 0.4)],
-    "weight decay": [{"shrink": share} for share in (0.03, 0.1, 0.3)],
-    "L2-SP": [{"shrink": share, "towards": "start"} for share in (0.1, 0.3, 0.9)],
+    "augmentation": [{"views": kind, "rate": f} for kind in AUGMENTATIONS for f in FACTORS],
+    "dropout": [{"dropout": share, "rate": f} for share in (0.2, 0.5, 0.8) for f in FACTORS],
+    "label smoothing": [
+        {"smoothing": share, "rate": f} for share in (0.02, 0.05, 0.1, 0.2) for f in FACTORS
+    ],
+    "mixup": [{"mixup": alpha, "rate": f} for alpha in (0.05, 0.1, 0.2, 0.4) for f in FACTORS],
+    "weight decay": [{"shrink": s, "rate": f} for s in (0.01, 0.03, 0.1, 0.3) for f in FACTORS],
+    "L2-SP": [
+        {"shrink": share, "towards": "start", "rate": f}
+        for share in (0.1, 0.3, 0.9, 0.99)
+        for f in FACTORS
+    ],
     "constant rate": [{"constant": True, "rate": factor} for factor in (0.1, 0.3, 1)],
-    "rates by stage": [{"rate_decay": d, "rate": f} for d in (0.1, 0.3) for f in (1, 3)],
-    "fewer stages trained": [{"trained": k, "rate": f} for k in (1, 2) for f in (1, 3)],
+    "rates by stage": [{"rate_decay": d, "rate": f} for d in (0.1, 0.3) for f in FACTORS],
+    "fewer stages trained": [{"trained": k, "rate": f} for k in (1, 2) for f in FACTORS],
     "mirrored at test": [{"mirrored": True}],
     "three averaged": [{"members": 3}],
     "no fine-tuning": [{"trained": 0}],
-    "twice the labels": [{"more_labels": 2, "rate": factor} for factor in (0.3, 1)],
+    "twice the labels": [{"more_labels": 2, "rate": factor} for factor in (0.3, 1, 3)],
     "224 px without fine-tuning": [{"image_size": 224, "trained": 0}],
 }
 """Strengths that are tried of each change; a ``rate`` is a factor on the base recipe's."""
@@ -174,7 +183,7 @@ def candidates(change: str, n: int, base: Recipe | None) -> list[Recipe]:
 
     Example:
         >>> len(candidates("dropout", 20, Recipe(rate=1e-3, steps=40)))
-        6
+        18
     """
     if base is None:
         return [Recipe(rate=rate, steps=steps) for rate in RATES for steps in LENGTHS[n]]
@@ -207,17 +216,27 @@ def choose(change: str, data: "Dataset", n: int) -> tuple[list[dict[str, Any]], 
         return [], recipes[0]
     name = f"remedies-{change.replace(' ', '_')}-{n}-{data.source.digest[-12:]}.json"
     path = cache_folder() / "recording" / name
-    tried = json.loads(path.read_text("utf-8")) if path.is_file() else []
-    for recipe in recipes[len(tried) :]:
+    known = json.loads(path.read_text("utf-8")) if path.is_file() else []
+    tried: list[dict[str, Any]] = []
+    for recipe in recipes:
+        if done := [one for one in known if _settings(one) == _differences(recipe)]:
+            tried.append(done[0])
+            continue
         truth = data.validation.labels
         each = [train(recipe, data, n, seed, ("validation",))["validation"] for seed in CHOOSING]
         of_truth = np.concatenate([p[np.arange(len(truth)), truth] for p in each])
         accuracy = float(np.mean([(p.argmax(axis=1) == truth).mean() for p in each]))
         loss = float(-np.log(np.maximum(of_truth, 1e-7)).mean())
         tried.append({**_differences(recipe), "validation": accuracy, "loss": loss})
+        known.append(tried[-1])
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(tried, indent=1))
+        write_atomically(path, json.dumps(known, indent=1))
     return tried, recipes[tried.index(best(tried))]
+
+
+def _settings(trial: dict[str, Any]) -> dict[str, Any]:
+    """Return a trial without its results."""
+    return {key: value for key, value in trial.items() if key not in ("validation", "loss")}
 
 
 def _differences(recipe: Recipe) -> dict[str, Any]:
