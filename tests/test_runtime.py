@@ -383,3 +383,39 @@ def test_ctrl_c_ends_a_block_whose_library_catches_it(library):
         pass
     with pytest.raises(RuntimeError, match="of its own"), runtime.interruptible():
         raise RuntimeError("of its own")
+
+
+THREADS = """
+import os
+import numpy
+from threadpoolctl import threadpool_info, threadpool_limits
+
+def threads():
+    return {lib["num_threads"] for lib in threadpool_info() if lib["internal_api"] == "openblas"}
+
+from tlhelpers.runtime import one_thread_of_openblas, setup
+before = threads()
+with one_thread_of_openblas():
+    within = threads()
+after = threads()
+setup(tier="embedded")
+import scipy.linalg
+print(before, within, after, threads(), sep=";")
+"""
+
+
+@pytest.mark.parametrize("wanted", ["", "3"])
+def test_linear_algebra_takes_one_thread_unless_told(wanted):
+    env = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    if wanted:
+        env["OPENBLAS_NUM_THREADS"] = wanted
+    code = THREADS.replace("before =", "threadpool_limits(3)\nbefore =")  # as on three cores
+    printed = subprocess.run(
+        [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
+    ).stdout
+    before, within, after, at_last = printed.splitlines()[-1].split(";")
+    if before == "set()":
+        pytest.skip("NumPy was built with another library for linear algebra.")
+    assert before == after == "{3}"
+    assert within == ("{3}" if wanted else "{1}")
+    assert ("3" in at_last) == bool(wanted), at_last

@@ -73,3 +73,22 @@ def test_each_variant_of_a_training_is_compared_with_the_usual_one(monkeypatch):
     assert rows["vgg16_mini at 64 px from scratch, what is spent once: mixed_bfloat16"] == 0.8
     share = rows["vgg16_mini at 64 px from scratch: share spent once, of 9 epochs"]
     assert share == pytest.approx(4 / 22)
+
+
+def test_linear_algebra_is_timed_on_one_thread_against_one_a_core(monkeypatch):
+    from benchmarks import linear_algebra
+
+    asked = []
+    real = linear_algebra.threadpool_limits
+    monkeypatch.setattr(linear_algebra, "SIZES", ((40, 8, 2),))
+    monkeypatch.setattr(linear_algebra, "usable_cores", lambda: 3)
+    monkeypatch.setattr(
+        linear_algebra,
+        "threadpool_limits",
+        lambda threads, **rest: asked.append(threads) or real(threads, **rest),
+    )
+    [row] = linear_algebra.rows(1.0, 2)
+    assert asked == [1, 3] * 3  # the first of three rounds is a trial
+    assert row["repeats"] == 2
+    assert row["ratio"] > 0
+    assert row["notes"] == {"cores": 3, "images": 40}

@@ -167,6 +167,7 @@ def test_falls_are_those_of_photographs_covered_by_hand(small):
     assert np.abs(expected).max() > 0.01
 
 
+@pytest.mark.slow
 def test_occlusion_is_the_fall_when_one_cell_is_covered(small):
     head, answers, before = small._whole(0)
     one = np.zeros((len(answers), 7, 7), bool)
@@ -177,6 +178,7 @@ def test_occlusion_is_the_fall_when_one_cell_is_covered(small):
     np.testing.assert_allclose(small.score_cells("occlusion", 0)[:, 4, 2], fall, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_occluded_features_begun_by_another_process_are_gone_on_with(small):
     whole = small._occluded()
     (path,) = (small.cache_folder() / "recording").glob("looking-*.npz")
@@ -187,6 +189,7 @@ def test_occluded_features_begun_by_another_process_are_gone_on_with(small):
     np.testing.assert_array_equal(small._occluded(), whole)
 
 
+@pytest.mark.slow
 def test_random_networks_and_heads_score_otherwise_and_the_own_map_as_itself(small):
     mine = small.score_cells("class activation", 0)
     like = {
@@ -200,6 +203,7 @@ def test_random_networks_and_heads_score_otherwise_and_the_own_map_as_itself(sma
     )
 
 
+@pytest.mark.slow
 def test_it_is_recorded_once_with_every_way(small, tmp_path):
     rows = list(field.run_experiment("looking", tmp_path, seeds=2))
     assert len(rows) == len(small.plan(2)) == 2 * (2 * len(small.WAYS) - 1)

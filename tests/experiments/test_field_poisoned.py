@@ -123,6 +123,7 @@ def test_other_settings_train_the_trigger_anew(trained, monkeypatch, tmp_path):
     assert [how[2] for how in asked] == [8, 9]
 
 
+@pytest.mark.slow
 def test_a_victims_answers_are_counted(trained, monkeypatch):
     from tlhelpers.data.datasets import load_dataset
 

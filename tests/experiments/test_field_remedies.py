@@ -89,6 +89,7 @@ def test_rates_fall_from_stage_to_stage(data):
     assert moved[1] > 4 * moved[2] > 16 * moved[3] > 0
 
 
+@pytest.mark.slow
 def test_changes_change_something_and_nothing_does_nothing(data):
     base = remedies.train(Recipe(rate=1e-2, steps=8), data, 5, 0)["test"]
     again = remedies.train(Recipe(rate=1e-2, steps=8), data, 5, 0)["test"]

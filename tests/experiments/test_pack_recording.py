@@ -24,6 +24,7 @@ def toys(monkeypatch):
     return data
 
 
+@pytest.mark.slow
 def test_a_pack_holds_what_the_network_gives(toys, tmp_path):
     rows = list(record_features("stripes", tmp_path))
     assert [row["stage"] for row in rows][-1] == "pca"

@@ -47,6 +47,7 @@ def test_each_format_agrees_on_every_image(run, folder, name):
     assert proof.megabytes > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS[1:])
 def test_each_format_alone_is_written_from_the_saved_file(run, folder, name):
     saved = SimpleNamespace(model=keras.models.load_model(folder / "model.keras", compile=False))
@@ -54,7 +55,8 @@ def test_each_format_alone_is_written_from_the_saved_file(run, folder, name):
     assert exported(saved, folder, name).agree == 1.0
 
 
-@pytest.mark.parametrize("name", [pytest.param("keras", marks=pytest.mark.slow), *FORMATS[1:]])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMATS)
 def test_its_ten_lines_give_the_same_answer(run, folder, name):
     exported(run, folder, name)
     Image.fromarray(run.data.test.images[3]).save(folder / "new picture.png")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlhelpers.runtime import one_thread_of_openblas
 from tlhelpers.transfer.recipes import INVERSE_PENALTIES, MIN_VALIDATION, class_weights
 
 if TYPE_CHECKING:
@@ -201,7 +202,9 @@ def _fit(
 
     model = model or LogisticRegression(max_iter=2000)
     # The inputs have unit length on average, not unit variance, hence the factor on C.
-    model.set_params(C=penalty * 100, class_weight=weights).fit(x, labels)
+    model.set_params(C=penalty * 100, class_weight=weights)
+    with one_thread_of_openblas():
+        model.fit(x, labels)
     kernel, bias = model.coef_.T, model.intercept_
     if num_classes == 2:
         # scikit-learn keeps one logit for two classes; a softmax over (-z/2, z/2) is the same.

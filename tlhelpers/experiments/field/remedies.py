@@ -217,7 +217,7 @@ def choose(change: str, data: "Dataset", n: int) -> tuple[list[dict[str, Any]], 
     name = f"remedies-{change.replace(' ', '_')}-{n}-{data.source.digest[-12:]}.json"
     path = cache_folder() / "recording" / name
     known = json.loads(path.read_text("utf-8")) if path.is_file() else []
-    tried: list[dict[str, Any]] = []
+    tried: list[Any] = []
     for recipe in recipes:
         if done := [one for one in known if _settings(one) == _differences(recipe)]:
             tried.append(done[0])
