@@ -143,8 +143,8 @@ def test_choosing_looks_at_no_test_photograph_and_resumes(data, monkeypatch):
         remedies.choose("dropout", blind, 5)
     tried, recipe = remedies.choose("dropout", blind, 5)
     # Two draws each: the two trials that were finished before the interruption are kept.
-    assert len(tried) == 18
-    assert len(calls) == 5 + 2 * 16
+    assert len(tried) == 24
+    assert len(calls) == 5 + 2 * 22
     assert recipe.dropout in (0.2, 0.5, 0.8)
     top = max(trial["validation"] for trial in tried)
     assert [t for t in tried if t["validation"] == top and t["dropout"] == recipe.dropout]

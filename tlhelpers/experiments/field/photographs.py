@@ -20,6 +20,7 @@ LABELS = (20, 100, 500, 1000)
 ARMS = (
     Arm("frozen", "mobilenet_v2", 224),
     Arm("frozen", "vgg16", 224),
+    Arm("frozen", "vgg16", 150),
     Arm("tuned", "mobilenet_v2", 224, "block_15", (1e-4, 3e-4, 1e-3, 3e-3), 800),
     Arm("tuned", "vgg16", 150, "block5_pool", (1e-4, 3e-4, 1e-3, 3e-3), 800),
     Arm("scratch", "small_resnet", 64, None, (0.02, 0.05, 0.1), 4_000, augmentation=Augmentation()),

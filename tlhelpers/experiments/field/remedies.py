@@ -87,7 +87,7 @@ AUGMENTATIONS = {
     "strong": Augmentation(rotate=20, zoom=0.3, shift=0.2, brightness=0.4),
 }
 
-FACTORS = (1, 3, 10)
+FACTORS = (1, 3, 10, 30)
 """On the base recipe's rate: a regulariser may bear, or need, a higher one."""
 
 CHANGES: dict[str, list[dict[str, Any]]] = {
@@ -183,7 +183,7 @@ def candidates(change: str, n: int, base: Recipe | None) -> list[Recipe]:
 
     Example:
         >>> len(candidates("dropout", 20, Recipe(rate=1e-3, steps=40)))
-        18
+        24
     """
     if base is None:
         return [Recipe(rate=rate, steps=steps) for rate in RATES for steps in LENGTHS[n]]
