@@ -209,7 +209,7 @@ class TestRecord:
             "photographs: 20 labels per class, seed 0, frozen vgg16: test 91.2% in 13 s"
         )
         path = tmp_path / "photographs.json"
-        assert lines[2].startswith(f"Recorded 2 new results in {path}, which holds 2 of the 8 ")
+        assert lines[2].startswith(f"Recorded 2 new results in {path}, which holds 2 of the 12 ")
         assert "Another process" in lines[2]
 
     def test_without_network_or_mirror(self, monkeypatch, capsys, tmp_path):
