@@ -64,9 +64,8 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports --no-logo
 
 # A file of tests, or a notebook, stays with one of the workers.
-# One thread of linear algebra a process. Three workers on two cores: one often waits, for a file, a
-# server or another process.
-PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=10
+# One thread of linear algebra a process: two processes that ask for two each wait for one another.
+PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 check: lint
 	$(PYTEST) -m "not slow" --ignore tests/site tests

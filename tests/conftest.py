@@ -5,8 +5,16 @@ import shutil
 import tempfile
 from pathlib import Path
 
+# Each worker has its share of the cores, and so has what it starts: two trainings that take both
+# cores take longer than each on its own, since their threads wait for one another.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+if _WORKER and hasattr(os, "sched_setaffinity"):
+    _cores = sorted(os.sched_getaffinity(0))
+    _share = _cores[int(_WORKER[2:]) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]
+    os.sched_setaffinity(0, _share or _cores)
+
 # Sets what TensorFlow reads when it is imported, so before any test module imports that.
-import tlhelpers  # noqa: F401
+import tlhelpers  # noqa: E402, F401
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ["PYTHONHASHSEED"] = "0"

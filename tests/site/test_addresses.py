@@ -41,6 +41,7 @@ COLAB = {
     "scikit-learn": "1.6.1",
     "scipy": "1.16.3",
     "tensorflow": "2.19.0",
+    "threadpoolctl": "3.6.0",
     "tqdm": "4.67.3",
 }
 ASKED = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
