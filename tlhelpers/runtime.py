@@ -347,9 +347,9 @@ def steps_per_execution() -> int:
 def one_thread_of_openblas() -> contextlib.AbstractContextManager[Any]:
     """Let OpenBLAS compute with one thread, until a ``with`` block ends, or from now on.
 
-    Its threads wait for one another so often that problems of this size lose by them: with two, a
-    logistic regression took 2 to 20 times as long, on 200 to 10,000 images (measured with OpenBLAS
-    0.3.31 on two cores). Sums are then rounded alike on machines with any number of cores, too.
+    Problems of this size lose by its threads: with two, a logistic regression on 1,000 to 10,000
+    images took 2 to 6 times as long (OpenBLAS 0.3.31 on two cores; the book's page of measurements
+    has the table). Sums are then rounded alike on machines with any number of cores, too.
     ``OPENBLAS_NUM_THREADS`` in the environment is left as it is.
 
     Returns:

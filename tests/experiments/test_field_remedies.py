@@ -36,7 +36,7 @@ def data(monkeypatch):
     remedies._network.cache_clear()
     monkeypatch.setattr("tlhelpers.models.backbones.load_backbone", lambda *_: tiny_backbone())
     monkeypatch.setattr(remedies, "BATCH", 4)
-    monkeypatch.setattr(remedies, "LENGTHS", {5: (4,), 20: (4,), 100: (4,)})
+    monkeypatch.setattr(remedies, "LENGTHS", {5: (4,), 20: (4,)})
     monkeypatch.setattr(remedies, "RATES", (1e-3,))
     yield striped_data(train=40, validation=10, test=12)
     remedies._network.cache_clear()
@@ -148,6 +148,25 @@ def test_choosing_looks_at_no_test_photograph_and_resumes(data, monkeypatch):
     assert recipe.dropout in (0.2, 0.5, 0.8)
     top = max(trial["validation"] for trial in tried)
     assert [t for t in tried if t["validation"] == top and t["dropout"] == recipe.dropout]
+
+
+def test_a_strength_that_is_added_leaves_finished_trials_as_they_are(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("TLH_CACHE", str(tmp_path))
+    calls = []
+
+    def train(recipe, *_):
+        calls.append(recipe.dropout)
+        return {"validation": np.full((len(data.validation), 2), 0.5)}
+
+    monkeypatch.setattr(remedies, "train", train)
+    monkeypatch.setattr(remedies, "CHANGES", {"dropout": [{"dropout": 0.5}]})
+    before, _ = remedies.choose("dropout", data, 5)
+    monkeypatch.setattr(remedies, "CHANGES", {"dropout": [{"dropout": 0.2}, {"dropout": 0.5}]})
+    calls.clear()
+    after, _ = remedies.choose("dropout", data, 5)
+    assert set(calls) == {0.2}
+    assert after[2:] == before
+    assert [trial["dropout"] for trial in after] == [0.2, 0.2, 0.5, 0.5]
 
 
 def test_every_change_is_tried_at_the_bases_length_and_twice_it():

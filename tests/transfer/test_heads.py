@@ -5,9 +5,10 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.utils.class_weight import compute_sample_weight
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tlhelpers.transfer import heads
-from tlhelpers.transfer.heads import fit_linear_head
+from tlhelpers.transfer.heads import fit_head, fit_linear_head
 from tlhelpers.transfer.recipes import INVERSE_PENALTIES
 
 
@@ -158,3 +159,26 @@ def test_many_images_choose_the_same_by_a_shorter_path(monkeypatch):
     assert len(separate.losses) == len(INVERSE_PENALTIES) > len(path.losses)
     for penalty, loss in path.losses.items():
         assert loss == pytest.approx(separate.losses[penalty], abs=1e-3)
+
+
+def test_a_fit_takes_one_thread_of_openblas(monkeypatch):
+    seen = []
+    real = LogisticRegression.fit
+
+    def fit(self, *rest):
+        seen.extend(
+            lib["num_threads"] for lib in threadpool_info() if lib["internal_api"] == "openblas"
+        )
+        return real(self, *rest)
+
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setattr(LogisticRegression, "fit", fit)
+    x, y = np.eye(4), np.array([0, 0, 1, 1])
+    with threadpool_limits(3, user_api="blas"):
+        before = [one for one in threadpool_info() if one["internal_api"] == "openblas"]
+        fit_head(x, y, 1.0)
+        after = [one for one in threadpool_info() if one["internal_api"] == "openblas"]
+    if not before:
+        pytest.skip("NumPy was built with another library for linear algebra.")
+    assert set(seen) == {1}
+    assert before == after

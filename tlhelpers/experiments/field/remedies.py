@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = ["CHANGES", "load", "more", "plan", "run"]
 
-LABELS, DRAWS, CHOOSING, BATCH, VIEWS = (20, 100), 5, (1000, 1001), 20, 4
+LABELS, DRAWS, CHOOSING, BATCH, VIEWS = (20,), 5, (1000, 1001), 20, 4
 TRUNK = "block_12"
 """The stage up to which the network stays as it is."""
 
 RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
-LENGTHS = {20: (20, 40, 80, 160), 100: (40, 80, 160, 320)}
+LENGTHS = {20: (20, 40, 80, 160)}
 """Peak rates, and steps by labels per class, of which the base recipe's are chosen."""
 
 
