@@ -110,22 +110,17 @@ def test_the_search_finds_a_page(site, browser, served):
 
 @needs_make
 @pytest.mark.browser
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_a_chapter_can_be_downloaded_and_opened_in_colab(site, browser, name):
-    context = browser.new_context(viewport=browsers.DESKTOP)
-    page, _ = browsers.open_page(context, (site / f"{name}.html").resolve().as_uri())
-    download = page.get_attribute(".btn-download-source-button", "href")
+@pytest.mark.parametrize("visit", CHAPTERS, indirect=True)
+def test_a_chapter_can_be_downloaded_and_opened_in_colab(site, visit, request):
+    name = request.node.callspec.params["visit"]
+    (download,) = set(visit.downloads)
     notebook = json.loads((site / download).read_text(encoding="utf-8"))
     assert notebook["cells"]
     assert (site / download).suffix == ".ipynb"
     repository = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
     path = repository["url"].removeprefix("https://github.com/")
     colab = f"https://colab.research.google.com/github/{path}/blob/{repository['branch']}/book/"
-    buttons = page.eval_on_selector_all(
-        "a[href*='colab.research']", "links => links.map(link => link.href)"
-    )
-    assert set(buttons) == {f"{colab}{name}.ipynb"}
-    context.close()
+    assert set(visit.colab) == {f"{colab}{name}.ipynb"}
 
 
 # The whole book as one file

@@ -38,6 +38,23 @@ EXPLORERS = """() => [...document.querySelectorAll('.tl-explore')].map(explorer 
         return seen.length == 1 && marks.every(mark => seen[0].classList.contains(mark));
     }))"""
 
+# What axe need not see again and again, since it looks at each of thousands of elements for itself:
+# entries of the API beyond the first twenty, which one template makes, and of the words of code and
+# of signatures that can be seen, all but three of each look.
+FEWER_ALIKE = """() => {
+    [...document.querySelectorAll('dl.py')].slice(20).forEach(entry => entry.remove());
+    const seen = {};
+    for (const word of document.querySelectorAll('pre span, dt.sig span, dt.sig em')) {
+        if (!word.checkVisibility()) continue;
+        const look = `${word.closest('pre, dt').parentElement.className} ${word.className}`;
+        seen[look] = (seen[look] || 0) + 1;
+        if (seen[look] > 3) word.replaceWith(...word.childNodes);
+    }
+    document.querySelectorAll('pre, dt').forEach(block => block.normalize());
+}"""
+
+ADDRESSES = "links => links.map(link => link.getAttribute('href'))"
+
 OVERFLOW = "() => document.documentElement.scrollWidth - window.innerWidth"
 
 
@@ -52,6 +69,8 @@ class Visit:
         overflow: By width of the window, how many pixels the page is wider than it.
         explorers: For each figure to explore, whether each of its buttons shows its picture.
         violations: By theme, what axe found against WCAG's levels A and AA.
+        downloads: What the buttons for the page's source lead to.
+        colab: What the links to Colab lead to.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -60,6 +79,8 @@ class Visit:
     overflow: dict[int, int] = field(default_factory=dict)
     explorers: list[list[bool]] = field(default_factory=list)
     violations: dict[str, list[str]] = field(default_factory=dict)
+    downloads: list[str] = field(default_factory=list)
+    colab: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -129,6 +150,8 @@ def inspect(started: Any, path: Path) -> Visit:
     page.wait_for_function(TYPESET)
     counts = [len(page.query_selector_all(one)) for one in (".math", "mjx-container", "mjx-merror")]
     visit.formulas = (counts[0], counts[1], counts[2])
+    visit.downloads = page.eval_on_selector_all(".btn-download-source-button", ADDRESSES)
+    visit.colab = page.eval_on_selector_all("a[href*='colab.research']", ADDRESSES)
     for size, theme in ((DESKTOP, "light"), (PHONE, "dark")):
         page.set_viewport_size(size)
         page.emulate_media(color_scheme=theme)
@@ -136,6 +159,7 @@ def inspect(started: Any, path: Path) -> Visit:
         page.wait_for_timeout(500)  # the theme moves things about for a moment
         visit.overflow[size["width"]] = page.evaluate(OVERFLOW)
         options = {"preload": False, "resultTypes": ["violations"], "runOnly": WCAG}
+        page.evaluate(FEWER_ALIKE)
         found = Axe().run(page, options=options).response["violations"]
         visit.violations[theme] = [
             f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]
