@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from tlhelpers.data.audit import FolderAudit
 
 
-def carve_rows(
-    labels: np.ndarray, size: int, seed: int, groups: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def carve_rows(labels: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Divide rows in two at random, each class in the same proportion.
 
     Every class gives at least one row when ``size`` allows it.
@@ -33,9 +31,6 @@ def carve_rows(
         labels: ``int [n]``, 0 or more.
         size: Rows to carve off, shared out among the classes by their counts.
         seed: Which draw.
-        groups: ``int [n]``: rows of one group (such as copies of one photograph) stay
-            together, so class counts may miss their share slightly. Defaults to every
-            row by itself.
 
     Returns:
         ``(kept, carved)``: sorted row numbers.
@@ -52,25 +47,10 @@ def carve_rows(
     labels = np.asarray(labels)
     if not 0 <= size <= len(labels):
         raise ValueError(f"size must lie between 0 and {len(labels)}. Received: {size}.")
-    groups = np.arange(len(labels)) if groups is None else np.asarray(groups)
     rng = np.random.default_rng(seed)
     is_carved = np.zeros(len(labels), bool)
-    members: dict[int, list[int]] = {}
-    for row, group in enumerate(groups.tolist()):
-        members.setdefault(group, []).append(row)
-    decided: set[int] = set()
     for label, share in enumerate(_shares(np.bincount(labels), size)):
-        of_class = labels == label
-        taken = np.count_nonzero(is_carved & of_class)
-        for group in rng.permutation(np.unique(groups[of_class])).tolist():
-            if group in decided:
-                continue
-            decided.add(group)
-            rows = members[group]
-            count = np.count_nonzero(of_class[rows])
-            if taken + count <= share:
-                taken += count
-                is_carved[rows] = True
+        is_carved[rng.permutation(np.flatnonzero(labels == label))[:share]] = True
     return np.flatnonzero(~is_carved), np.flatnonzero(is_carved)
 
 
