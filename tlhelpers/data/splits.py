@@ -1,5 +1,6 @@
 """Labelled images in three splits, held in memory or read from files when they are needed."""
 
+import copy
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -495,23 +496,17 @@ class Split:
             A new split; what this one has read and digested already is handed on.
         """
         picked = self._rows(rows)
-        part = Split(
-            name or self.name,
-            self.labels[picked],
-            self.class_names,
-            self.image_size,
-            {key: values[picked] for key, values in self.conditions.items()},
-            pixels=None if self._pixels is None else self._pixels[picked],
-            paths=None if self.paths is None else [self.paths[row] for row in picked],
-            fit=self.fit,
-            grey_range=self.grey_range,
-            file_digests=[self._file_digests[row] for row in picked],
-            fixed=self._fixed,
-            pack=self.pack,
-            shift=self.shift,
-        )
+        part = copy.copy(self)
+        part.name = name or self.name
+        part.labels = _read_only(self.labels[picked])
+        part.conditions = {key: values[picked] for key, values in self.conditions.items()}
+        part._file_digests = [self._file_digests[row] for row in picked]
         part._stamps = [self._stamps[row] for row in picked]
-        if self._images is not None and self._images is not self._pixels:
+        if self.paths is not None:
+            part.paths = tuple(self.paths[row] for row in picked)
+        if self._pixels is not None:
+            part._pixels = _read_only(self._pixels[picked])
+        if self._images is not None:
             part._images = _read_only(self._images[picked])
         if self._digests is not None:
             part._digests = [self._digests[row] for row in picked]
@@ -519,26 +514,13 @@ class Split:
 
     def resized(self, image_size: int) -> "Split":
         """Return the same images in another size; they are resized from the originals."""
-        copy = Split(
-            self.name,
-            self.labels,
-            self.class_names,
-            image_size,
-            self.conditions,
-            pixels=self._pixels,
-            paths=self.paths,
-            fit=self.fit,
-            grey_range=self.grey_range,
-            file_digests=self._file_digests,
-            fixed=self._fixed,
-            pack=self.pack,
-            shift=self.shift,
-        )
-        copy._stamps = list(self._stamps)
-        copy._digests = self._digests
-        if image_size == self.image_size:
-            copy._images = self._images
-        return copy
+        other = copy.copy(self)
+        other.image_size = _positive("image_size", image_size)
+        # Each finds by itself that a file has changed since it read it.
+        other._file_digests, other._stamps = list(self._file_digests), list(self._stamps)
+        if image_size != self.image_size:
+            other._images = None
+        return other
 
     def shifted(self, shift: str) -> "Split":
         """Return the same images in another look, which leaves the labels as they are.
@@ -550,9 +532,9 @@ class Split:
             ValueError: If there is no such shift.
         """
         check_shift(shift)
-        copy = self.resized(self.image_size)
-        copy.shift, copy._images, copy._digests = shift, None, None
-        return copy
+        other = self.resized(self.image_size)
+        other.shift, other._images, other._digests = shift, None, None
+        return other
 
     def _rows(self, rows: Iterable[int] | np.ndarray | slice | None) -> np.ndarray:
         """Turn rows of any kind into checked row numbers, none negative."""
