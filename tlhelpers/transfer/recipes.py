@@ -7,7 +7,7 @@ from a few trials on drawn pets and on photographs of cats and dogs, not from a 
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 INVERSE_PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 """Values of scikit-learn's ``C`` tried for a logistic head on features of unit scale."""
@@ -56,10 +56,6 @@ class Training:
     patience: int | None = None
     views: int | None = None
     class_weight: str | None = "auto"
-
-    def to_dict(self) -> dict[str, float | int | str | None]:
-        """Return the fields as a dictionary."""
-        return asdict(self)
 
 
 def class_weights(counts: Sequence[int], choice: str | None) -> dict[int, float] | None:
