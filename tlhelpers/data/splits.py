@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from tlhelpers.data.audit import FolderAudit, count
 from tlhelpers.data.images import check_fit, digest_image, read_and_digest, resize_image
 from tlhelpers.data.packs import DRAWN_INSTEAD, HOW_TO_GET_PIXELS, NotRecordedError
 from tlhelpers.progress import counted, mapped
@@ -19,8 +20,6 @@ from tlhelpers.worlds.shifts import check_shift, shift_image
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-    from tlhelpers.data.audit import FolderAudit
 
 
 def carve_rows(labels: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -169,8 +168,8 @@ class Split:
         self.shift = shift
         self._pixels = None if pixels is None else _read_only(pixels)
         held = self.paths if self.paths is not None else self._pixels
-        count = len(file_digests or () if held is None else held)
-        self.labels = _checked_labels(labels, len(self.class_names), count)
+        images = len(file_digests or () if held is None else held)
+        self.labels = _checked_labels(labels, len(self.class_names), images)
         self.conditions = _checked_conditions(conditions or {}, len(self))
         check_fit(fit)
         self.fit = fit
@@ -317,7 +316,7 @@ class Split:
 
     def __repr__(self) -> str:
         """Describe the split in one line."""
-        images, classes = _plural(len(self), "image"), _plural(len(self.class_names), "class", "es")
+        images, classes = count(len(self), "image"), count(len(self.class_names), "class", "es")
         return f"Split({self.name!r}, {images} of {self.image_size} px, {classes})"
 
     def load(
@@ -577,7 +576,7 @@ class Dataset:
     test: Split
     source: Source
     skipped: tuple[tuple[Path, str], ...] = ()
-    audit: "FolderAudit | None" = None
+    audit: FolderAudit | None = None
 
     def __post_init__(self) -> None:
         """Check that the splits agree."""
@@ -651,17 +650,15 @@ class Dataset:
 
     def resized(self, image_size: int) -> "Dataset":
         """Return the same data set in another image size (pixels)."""
-        return replace(
-            self,
-            train=self.train.resized(image_size),
-            validation=self.validation.resized(image_size),
-            test=self.test.resized(image_size),
+        train, validation, test = (
+            split.resized(image_size) for split in (self.train, self.validation, self.test)
         )
+        return replace(self, train=train, validation=validation, test=test)
 
     def __repr__(self) -> str:
         """Describe the data set in one line."""
         names = ", ".join(self.class_names[:10]) + (", …" if self.num_classes > 10 else "")
-        skipped = f", {_plural(len(self.skipped), 'file')} skipped" if self.skipped else ""
+        skipped = f", {count(len(self.skipped), 'file')} skipped" if self.skipped else ""
         return (
             f"Dataset({self.name!r}, {len(self.train):,} train / {len(self.validation):,} "
             f"validation / {len(self.test):,} test, {self.image_size} px, "
@@ -686,16 +683,9 @@ def in_threads(
         >>> in_threads(len, ["a", "bc"])
         [1, 2]
     """
-    workers = min(usable_cores(), len(items))
-
-    def show(results: Iterator[_Result]) -> list[_Result]:
-        """Collect the results, with progress where that is wanted."""
+    with ThreadPoolExecutor(max(1, min(usable_cores(), len(items)))) as pool:
+        results = mapped(pool, function, items)
         return list(counted(results, len(items), what, " images") if what else results)
-
-    if workers <= 1:
-        return show(map(function, items))
-    with ThreadPoolExecutor(workers) as pool:
-        return show(mapped(pool, function, items))
 
 
 def _checked_labels(labels: Any, num_classes: int, count: int) -> np.ndarray:
@@ -741,8 +731,3 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-def _plural(count: int, noun: str, ending: str = "s") -> str:
-    """Write a count with its noun."""
-    return f"{count:,} {noun}{'' if count == 1 else ending}"
