@@ -81,16 +81,10 @@ class Augmentation:
         centre_x, centre_y = width / 2, height / 2
         from_x = centre_x + margin - right * self.shift * width
         from_y = centre_y + margin - down * self.shift * height
-        matrix = (
-            cos_x,
-            sin,
-            from_x - cos_x * centre_x - sin * centre_y,
-            -sin_x,
-            cos,
-            from_y + sin_x * centre_x - cos * centre_y,
-        )
+        to_x = (cos_x, sin, from_x - cos_x * centre_x - sin * centre_y)
+        to_y = (-sin_x, cos, from_y + sin_x * centre_x - cos * centre_y)
         view = Image.fromarray(padded).transform(
-            (width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
+            (width, height), Image.Transform.AFFINE, to_x + to_y, Image.Resampling.BILINEAR
         )
         view = ImageEnhance.Brightness(view).enhance(1 + light * self.brightness)
         view = ImageEnhance.Contrast(view).enhance(1 + contrast * self.brightness)
