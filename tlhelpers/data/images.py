@@ -311,12 +311,8 @@ def _check_head(head: bytes) -> None:
 def _formats(head: bytes) -> list[str]:
     """Name the formats that sign their files so; Targa has no signature but few possible headers."""
     Image.init()
-    fits = {
-        name: Image.OPEN[name][1]
-        for name in _FORMATS
-        if name in Image.OPEN and Image.OPEN[name][1] is not None
-    }
-    found = [name for name, accept in fits.items() if accept and accept(head[:16]) is True]
+    known = {name: Image.OPEN[name][1] for name in _FORMATS if name in Image.OPEN}
+    found = [name for name, accept in known.items() if accept and accept(head[:16]) is True]
     if len(head) == _HEAD_BYTES and head[1] < 2 and head[2] in (1, 2, 3, 9, 10, 11):
         found.append("TGA")
     return found
