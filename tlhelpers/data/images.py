@@ -239,8 +239,9 @@ def decoded(content: bytes, enough: int) -> Iterator[Image.Image]:
         image.info["sixteen"] = image.mode[0] != "I" and ";16" in str(getattr(image, "tile", ""))
         with _room_for_pixels.hold(pixels, limit), image:
             image.load()
-            # Once it is loaded: Pillow turns TIFF files itself, and takes the tag away.
-            with suppress(*_UNREADABLE):  # broken EXIF counts as upright
+            # Once it is loaded: Pillow turns TIFF files itself, and takes the tag away. Broken EXIF
+            # counts as upright; too little memory to turn a picture does not.
+            with suppress(*(kind for kind in _UNREADABLE if kind is not MemoryError)):
                 ImageOps.exif_transpose(image, in_place=True)
             yield image
     except _UNREADABLE as error:
