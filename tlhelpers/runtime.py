@@ -466,25 +466,18 @@ def _share_batches(devices: Sequence[str]) -> None:
     """Let several devices compute each batch together, from here on."""
     import keras
 
-    on_jax = keras.backend.backend() == "jax"
-    if on_jax:
-        import jax
-
-        present = [f"{device.platform.upper()}:{device.id}" for device in jax.devices()]
-    else:
-        import tensorflow as tf
-
-        logical = tf.config.list_logical_devices()
-        present = [device.name.removeprefix("/device:") for device in logical]
+    present = [name.upper() for name in keras.distribution.list_devices()]
     missing = sorted({name for name in devices if name.upper() not in present})
     if missing:
         raise ValueError(
             f"devices must name some of {', '.join(present)}. Received: {', '.join(missing)}."
         )
-    if on_jax:
+    if keras.backend.backend() == "jax":
         names = [name.lower() for name in devices]
         keras.distribution.set_distribution(keras.distribution.DataParallel(devices=names))
     else:
+        import tensorflow as tf
+
         tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy(list(devices)))
 
 

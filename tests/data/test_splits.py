@@ -292,13 +292,6 @@ class TestSampling:
         draws = [carve_rows(labels, 20, seed)[1].tolist() for seed in (0, 0, 1)]
         assert draws[0] == draws[1] != draws[2]
 
-    def test_groups_stay_together(self):
-        rng = np.random.default_rng(0)
-        labels, groups = rng.integers(0, 3, 200), rng.integers(0, 60, 200)
-        kept, carved = carve_rows(labels, 50, 0, groups)
-        assert not set(groups[kept]) & set(groups[carved])
-        assert 25 <= len(carved) <= 60
-
     def test_carve_error(self):
         with pytest.raises(ValueError, match="between 0 and 2"):
             carve_rows(np.array([0, 1]), 3, 0)

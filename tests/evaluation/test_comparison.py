@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from toys import striped_data
 
 from tlhelpers import compare, load_dataset
-from tlhelpers.evaluation.comparison import spread
 from tlhelpers.evaluation.scores import paired_difference
 from tlhelpers.transfer.runs import Run
 
@@ -152,10 +151,3 @@ def test_the_reference_is_chance_where_training_labels_are_balanced():
 def test_runs_trained_on_other_labels_share_the_higher_reference():
     few, all_of_them = uneven(train_rare=20, test_rare=2), uneven(train_rare=4, test_rare=2)
     assert compare([made_up("few", 1, few), made_up("all", 1, all_of_them)]).reference == 0.9
-
-
-def test_spread():
-    assert spread([0.7]) == "70.0 % (1 seed)"
-    assert spread(np.array([0.9, 0.5, 0.61, 0.6])) == "50.0 ← 60.5 → 90.0 % (4 seeds)"
-    with pytest.raises(ValueError, match="at least one accuracy"):
-        spread([])

@@ -53,7 +53,6 @@ def test_every_figure_can_be_drawn_and_names_its_axes():
         "grid": plots.image_grid(random_images(5), columns=3),
         "scores": plots.score_figure(["scratch", "frozen"], scores, 0.9, "majority class"),
         "curves": plots.learning_curves(HISTORY, "Tuning"),
-        "confusion": plots.confusion_matrix(made_up()),
         "mistakes": plots.worst_mistakes(made_up()),
         "reliability": plots.reliability_diagram(made_up()),
     }
@@ -105,14 +104,6 @@ def test_the_reference_is_named_inside_the_figure():
     assert name.get_window_extent().x1 <= figure.axes[0].bbox.x1
 
 
-def test_confusion_matrix_counts():
-    (axis,) = plots.confusion_matrix(made_up(wrong=3)).axes
-    # Images 0 and 2 of the first class are taken for the second, image 1 the other way round.
-    assert texts(axis) == ["8", "2", "1", "9"]
-    assert (axis.get_xlabel(), axis.get_ylabel()) == ("predicted", "true")
-    assert [t.get_text() for t in axis.get_xticklabels()] == ["lying", "standing"]
-
-
 def test_worst_mistakes_come_first():
     run = made_up(wrong=3)
     figure = plots.worst_mistakes(run, n=2)
@@ -132,24 +123,6 @@ def test_reliability_diagram():
     np.testing.assert_allclose(shown[:, 0], 100 * measured.confidence)
     np.testing.assert_allclose(shown[:, 1], 100 * measured.accuracy)
     assert f"{measured.error:.3f}" in axis.get_title(loc="left")
-
-
-def test_lines_are_named_at_their_ends_only_where_all_end_together():
-    together = {"frozen": {5: [0.4], 20: [0.5]}, "tuned": {5: [0.4], 20: [0.502]}}
-    axis = plots.accuracy_by_labels(together).axes[0]
-    assert axis.get_legend() is None
-    frozen, tuned = axis.texts
-    assert (frozen.get_text(), tuned.get_text()) == ("frozen", "tuned")
-    assert tuned.xy[1] > 50.3, "moved up, off the other name"
-    at_the_top = {"frozen": {5: [0.5], 20: [0.998]}, "tuned": {5: [0.6], 20: [0.999]}}
-    axis = plots.accuracy_by_labels(at_the_top).axes[0]
-    assert all(text.xy[1] < axis.get_ylim()[1] for text in axis.texts), "else it is not drawn"
-    axis = plots.accuracy_by_labels({**together, "scratch": {5: [0.2]}}).axes[0]
-    assert not axis.texts
-    names = [text.get_text() for text in axis.get_legend().get_texts()]
-    assert names == ["frozen", "tuned", "scratch"]
-    with pytest.raises(ValueError, match="at least one accuracy"):
-        plots.accuracy_by_labels({"frozen": {}})
 
 
 # Learning curves: drawn as they grow where somebody watches, and once where nobody does

@@ -68,11 +68,6 @@ def test_scratch_is_given_more_than_tuning():
         assert scratch.patience is None, "stopped early, the baseline would be weaker than it is"
 
 
-def test_a_recipe_as_a_dictionary():
-    recipe = recipes.Training(3, 16, 1e-3)
-    assert recipes.Training(**recipe.to_dict()) == recipe
-
-
 @pytest.mark.parametrize("counts", [[285, 15], [3, 400, 20], [7, 7]])
 def test_balanced_classes_are_scikit_learns(counts):
     labels = np.repeat(np.arange(len(counts)), counts)

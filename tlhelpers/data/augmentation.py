@@ -68,7 +68,7 @@ class Augmentation:
         """
         height, width = image.shape[:2]
         turn, scale_up, right, down, light, contrast = rng.uniform(-1, 1, 6)
-        mirrored = self.flip and rng.random() < 0.5
+        side = -1 if self.flip and rng.random() < 0.5 else 1  # -1 mirrors
         # Half a diagonal, scaled and shifted: the farthest from the middle that a view looks.
         reach = np.hypot(height, width) / 2 / (1 - self.zoom) + self.shift * max(height, width)
         margin = int(np.ceil(reach - min(height, width) / 2)) + 1
@@ -76,24 +76,15 @@ class Augmentation:
         angle, scale = np.deg2rad(turn * self.rotate), 1 + scale_up * self.zoom
         # Pillow asks for the inverse map: where each pixel of the view comes from.
         cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
-        if mirrored:
-            cos_x, sin_x = -cos, -sin
-        else:
-            cos_x, sin_x = cos, sin
+        cos_x, sin_x = side * cos, side * sin
         # To Pillow a pixel is a square, whose middle is half a pixel from its corner.
         centre_x, centre_y = width / 2, height / 2
         from_x = centre_x + margin - right * self.shift * width
         from_y = centre_y + margin - down * self.shift * height
-        matrix = (
-            cos_x,
-            sin,
-            from_x - cos_x * centre_x - sin * centre_y,
-            -sin_x,
-            cos,
-            from_y + sin_x * centre_x - cos * centre_y,
-        )
+        to_x = (cos_x, sin, from_x - cos_x * centre_x - sin * centre_y)
+        to_y = (-sin_x, cos, from_y + sin_x * centre_x - cos * centre_y)
         view = Image.fromarray(padded).transform(
-            (width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
+            (width, height), Image.Transform.AFFINE, to_x + to_y, Image.Resampling.BILINEAR
         )
         view = ImageEnhance.Brightness(view).enhance(1 + light * self.brightness)
         view = ImageEnhance.Contrast(view).enhance(1 + contrast * self.brightness)

@@ -5,6 +5,7 @@ import hashlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,18 +28,22 @@ _TEST_SEED = 20_000_000_007
 _DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """How one data set is made in each tier, and the size its images come in (pixels).
+Parts = tuple[Split, Split, Source]
+"""Training and test images as published, and where they are from."""
 
-    ``world`` names the procedural world it is drawn from, if it is: then both tiers draw it.
+
+@dataclass(frozen=True)
+class _Published:
+    """A published data set: its usual size in pixels, its file, and how each tier reads it.
+
+    For each tier there is a function from a size in pixels to the parts, and the number of training
+    images that are carved off for validation.
     """
 
-    embedded: Callable[..., Dataset]
-    embedded_size: int
-    real: Callable[..., Dataset]
-    real_size: int
-    world: str | None = None
+    size: int
+    file: str
+    embedded: tuple[Callable[[int], Parts], int]
+    real: tuple[Callable[[int], Parts], int]
 
 
 def load_dataset(
@@ -92,15 +97,14 @@ def load_dataset(
         >>> len(data.train), len(data.validation), len(data.test)
         (40, 10, 10)
     """
-    if name not in _TABLE:
+    if name not in DATASETS:
         raise ValueError(
-            f"A data set must be one of {', '.join(sorted(_TABLE))}. Received: {name!r}. "
+            f"A data set must be one of {', '.join(sorted(DATASETS))}. Received: {name!r}. "
             "For images of your own use load_folder."
         )
     if tier is not None:
         check_tier(tier)
-    entry = _TABLE[name]
-    known = ["n", "test", *(_world_knobs(entry.world) if entry.world else ["shift"])]
+    known = ["n", "test", *(_world_knobs(name) if name in _DRAWN else ["shift"])]
     unknown = sorted(set(knobs) - set(known))
     if unknown:
         drawn = DRAWN_INSTEAD.get(name)
@@ -113,26 +117,18 @@ def load_dataset(
     seed = check_seed(seed)
     if tier is None:
         settle(lambda: files_of(name))
-    chosen = tier or tier_in_force()
-    make = entry.embedded if chosen == "embedded" else entry.real
-    size = entry.embedded_size if chosen == "embedded" else entry.real_size
-    shift = None if entry.world else knobs.pop("shift", None)
-    data = make(size=size if image_size is None else image_size, seed=seed, **knobs)
-    return data if shift is None else _shifted(data, shift)
-
-
-def _shifted(data: Dataset, shift: str) -> Dataset:
-    """Give every image another look, and say so."""
-    splits = {name: getattr(data, name).shifted(shift) for name in ("train", "validation", "test")}
-    note = "; ".join(filter(None, (data.source.note, f"shift={shift}")))
-    return replace(data, **splits, source=replace(data.source, note=note))
+    if name in _DRAWN:
+        size, n = _DRAWN[name]
+        knobs = {"n": n, "test": 1000, **knobs}
+        return _drawn(name, size if image_size is None else image_size, seed, **knobs)
+    return _read(name, tier or tier_in_force(), image_size, seed, **knobs)
 
 
 def files_of(name: str) -> list[str]:
     """Name the file that a data set of the real tier is read from; a drawn one has none."""
     if name == "cifar10" and "cifar10.zip" in (mirror_names() or ()):
         return ["cifar10.zip"]
-    return [_FILE_OF[name]] if name in _FILE_OF else []
+    return [_PUBLISHED[name].file] if name in _PUBLISHED else []
 
 
 def _world_knobs(world: str) -> list[str]:
@@ -143,62 +139,25 @@ def _world_knobs(world: str) -> list[str]:
     return [knob for knob in parameters if knob not in ("n", "seed", "image_size")]
 
 
-def _recorded(name: str, validation_size: int) -> Callable[..., Dataset]:
-    """Return how to read a data set whose features are recorded."""
-
-    def read(size: int, seed: int, n: int | None = None, test: int | None = None) -> Dataset:
-        """Make the splits of the pack's images, carved as the real tier carves them."""
-        pack = load_pack(name)
-        digests, names = pack.digests(), tuple(pack.about["class_names"])
-        train, test_split = (
-            Split.from_pack(
-                name,
-                [digests[row] for row in rows],
-                pack.labels[rows],
-                names,
-                image_size=size,
-                name=part,
-            )
-            for part, rows in (
-                ("train", np.flatnonzero(~pack.is_test)),
-                ("test", np.flatnonzero(pack.is_test)),
-            )
-        )
-        source = Source(**pack.about["source"])
-        note = "; ".join(filter(None, (source.note, "recorded features, without pixels")))
-        return _published(
-            name, train, test_split, replace(source, note=note), validation_size, seed, n, test
-        )
-
-    return read
-
-
-def _world(world: str, usual: int) -> Callable[..., Dataset]:
-    """Return how to draw a data set of a world."""
-
-    def draw(size: int, seed: int, n: int = usual, test: int = 1000, **knobs: Any) -> Dataset:
-        """Draw it."""
-        return _drawn(world, size, seed, n, test, knobs)
-
-    return draw
-
-
-def _drawn(world: str, size: int, seed: int, n: int, test: int, knobs: dict[str, Any]) -> Dataset:
+def _drawn(world: str, size: int, seed: int, n: int, test: int, **knobs: Any) -> Dataset:
     """Draw the three splits of a world; each has its own stream of random numbers."""
     train_seed, validation_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
     for_test = {knob: value for knob, value in knobs.items() if knob != "label_noise"}
-    train = _draw(world, "train", n, train_seed, size, **knobs)
-    validation = _draw(world, "validation", max(1, n // 4), validation_seed, size, **knobs)
-    test_split = _draw(world, "test", test, _TEST_SEED, size, **for_test)
+    splits = (
+        _draw(world, "train", n, train_seed, size, **knobs),
+        _draw(world, "validation", max(1, n // 4), validation_seed, size, **knobs),
+        _draw(world, "test", test, _TEST_SEED, size, **for_test),
+    )
     settings = ", ".join(f"{knob}={value}" for knob, value in sorted(knobs.items()))
+    digests = " ".join(split.digest for split in splits)
     source = Source(
         f"drawn {world}",
         f"tlhelpers.worlds.{world}",
-        _joint_digest(train, validation, test_split),
+        f"sha256:{hashlib.sha256(digests.encode()).hexdigest()}",
         "MIT",
         f"seed={seed}" + (f", {settings}" if settings else ""),
     )
-    return Dataset(world, train, validation, test_split, source)
+    return Dataset(world, *splits, source)
 
 
 @functools.lru_cache(maxsize=6)
@@ -212,9 +171,65 @@ def _draw(world: str, split: str, n: int, seed: int, size: int, **knobs: Any) ->
     )
 
 
-def _photographed_cats_dogs(
-    size: int, seed: int, n: int | None = None, test: int | None = None
+def _read(
+    name: str,
+    tier: str,
+    image_size: int | None,
+    seed: int,
+    n: int | None = None,
+    test: int | None = None,
+    shift: str | None = None,
 ) -> Dataset:
+    """Read a published data set, carve validation from train, and cut to the sizes asked for."""
+    entry = _PUBLISHED[name]
+    read, validation_size = entry.embedded if tier == "embedded" else entry.real
+    train, test_split, source = read(entry.size if image_size is None else image_size)
+    kept, carved = carve_rows(train.labels, validation_size, seed)
+    held_out = train.take(carved, name="validation")
+    train = _cut(train.take(kept), n, seed)
+    held_out = _cut(held_out, None if n is None else max(1, n // 4), seed)
+    test_split = _cut(test_split, test, seed=0)
+    if shift is not None:
+        train, held_out, test_split = (s.shifted(shift) for s in (train, held_out, test_split))
+        source = _noted(source, f"shift={shift}")
+    return Dataset(name, train, held_out, test_split, source)
+
+
+def _cut(split: Split, count: int | None, seed: int) -> Split:
+    """Keep a number of images, each class in proportion."""
+    if count is None:
+        return split
+    if not 1 <= count <= len(split):
+        raise ValueError(
+            f"The number of {split.name} images must lie between 1 and {len(split):,}. "
+            f"Received: {count}."
+        )
+    return split.take(carve_rows(split.labels, count, seed)[1])
+
+
+def _recorded(name: str, size: int) -> Parts:
+    """Read the splits of a data set whose features are recorded."""
+    pack = load_pack(name)
+    digests, names = pack.digests(), tuple(pack.about["class_names"])
+    train, test = (
+        Split.from_pack(
+            name,
+            [digests[row] for row in rows],
+            pack.labels[rows],
+            names,
+            image_size=size,
+            name=part,
+        )
+        for part, rows in (
+            ("train", np.flatnonzero(~pack.is_test)),
+            ("test", np.flatnonzero(pack.is_test)),
+        )
+    )
+    source = Source(**pack.about["source"])
+    return train, test, _noted(source, "recorded features, without pixels")
+
+
+def _photographed_cats_dogs(size: int) -> Parts:
     """Read the well-known archive; its validation folder is the test split here."""
     archive = fetch("cats_and_dogs_filtered.zip")
     found = load_photographs(archive)
@@ -224,37 +239,23 @@ def _photographed_cats_dogs(
         labels = np.repeat([0, 1], [len(paths) for paths in classes])
         paths = [path for paths in classes for path in paths]
         splits[name] = Split.from_paths(paths, labels, ("cat", "dog"), image_size=size, name=name)
-    source = Source(
-        "Dogs vs. Cats, 3,000 photographs",
-        _origin(archive.name),
-        digest_of(archive),
-        FILES[archive.name].licence,
-        "the archive's validation folder is the test split; validation is carved from train",
-    )
-    return _published("cats_dogs", splits["train"], splits["test"], source, 400, seed, n, test)
+    note = "the archive's validation folder is the test split; validation is carved from train"
+    source = _source("Dogs vs. Cats, 3,000 photographs", archive, note)
+    return splits["train"], splits["test"], source
 
 
-def _published_cifar10(
-    size: int, seed: int, n: int | None = None, test: int | None = None
-) -> Dataset:
+def _published_cifar10(size: int) -> Parts:
     """Read CIFAR-10 as published, or from a mirror's folders of image files."""
     archive = fetch(files_of("cifar10")[0])
     if archive.suffix == ".zip":
         arrays, is_jpeg = load_cifar10(archive)
     else:
         arrays, is_jpeg = load_cifar10_records(archive), False
-    source = Source(
-        "CIFAR-10",
-        _origin(archive.name),
-        digest_of(archive),
-        FILES[archive.name].licence,
-        "JPEG-compressed: accuracies lie several points below the lossless set's" * is_jpeg,
-    )
-    train, test_split = _array_splits(arrays, CIFAR10_CLASSES, size)
-    return _published("cifar10", train, test_split, source, 5000, seed, n, test)
+    note = "JPEG-compressed: accuracies lie several points below the lossless set's" * is_jpeg
+    return *_array_splits(arrays, CIFAR10_CLASSES, size), _source("CIFAR-10", archive, note)
 
 
-def _scanned_digits(size: int, seed: int, n: int | None = None, test: int | None = None) -> Dataset:
+def _scanned_digits(size: int) -> Parts:
     """Take scikit-learn's digits: real scans of 8 × 8 pixels, 16 shades of grey."""
     from sklearn.datasets import load_digits
 
@@ -268,7 +269,6 @@ def _scanned_digits(size: int, seed: int, n: int | None = None, test: int | None
         "test_images": _grey_to_rgb(grey[carved]),
         "test_labels": digits.target[carved],
     }
-    train, test_split = _array_splits(arrays, _DIGIT_NAMES, size)
     source = Source(
         "Optical Recognition of Handwritten Digits (UCI), its test part",
         "sklearn.datasets.load_digits",
@@ -276,74 +276,53 @@ def _scanned_digits(size: int, seed: int, n: int | None = None, test: int | None
         "CC BY 4.0",
         "8 px originals, resized",
     )
-    return _published("digits", train, test_split, source, 287, seed, n, test)
+    return *_array_splits(arrays, _DIGIT_NAMES, size), source
 
 
-def _mnist_digits(size: int, seed: int, n: int | None = None, test: int | None = None) -> Dataset:
+def _mnist_digits(size: int) -> Parts:
     """Read MNIST."""
     file = fetch("mnist.npz")
     arrays = load_mnist(file)
     for part in ("train_images", "test_images"):
         arrays[part] = _grey_to_rgb(arrays[part])
-    train, test_split = _array_splits(arrays, _DIGIT_NAMES, size)
-    source = Source(
-        "MNIST",
-        _origin(file.name),
-        digest_of(file),
-        FILES[file.name].licence,
-        "28 px originals, resized",
-    )
-    return _published("digits", train, test_split, source, 5000, seed, n, test)
+    source = _source("MNIST", file, "28 px originals, resized")
+    return *_array_splits(arrays, _DIGIT_NAMES, size), source
 
 
-_TABLE = {
-    "cats_dogs": _Entry(_recorded("cats_dogs", 400), 224, _photographed_cats_dogs, 224),
-    "cifar10": _Entry(_recorded("cifar10", 600), 32, _published_cifar10, 32),
-    "digits": _Entry(_scanned_digits, 32, _mnist_digits, 32),
-    "pets": _Entry(_world("pets", 1600), 64, _world("pets", 1600), 64, world="pets"),
-    "objects": _Entry(_world("objects", 2000), 32, _world("objects", 2000), 32, world="objects"),
+_PUBLISHED = {
+    "cats_dogs": _Published(
+        size=224,
+        file="cats_and_dogs_filtered.zip",
+        embedded=(functools.partial(_recorded, "cats_dogs"), 400),
+        real=(_photographed_cats_dogs, 400),
+    ),
+    "cifar10": _Published(
+        size=32,
+        file="cifar-10-binary.tar.gz",
+        embedded=(functools.partial(_recorded, "cifar10"), 600),
+        real=(_published_cifar10, 5000),
+    ),
+    "digits": _Published(
+        size=32,
+        file="mnist.npz",
+        embedded=(_scanned_digits, 287),
+        real=(_mnist_digits, 5000),
+    ),
 }
+_DRAWN = {"pets": (64, 1600), "objects": (32, 2000)}  # pixels, and images to train on
+DATASETS = (*_PUBLISHED, *_DRAWN)
 
 
-DATASETS = tuple(_TABLE)
-_FILE_OF = {  # in the real tier
-    "cats_dogs": "cats_and_dogs_filtered.zip",
-    "cifar10": "cifar-10-binary.tar.gz",
-    "digits": "mnist.npz",
-}
+def _source(name: str, file: Path, note: str) -> Source:
+    """Say where a file was taken from, without a path of this machine."""
+    published = FILES[file.name]
+    origin = f"{file.name} from a mirror" if mirror() else published.url or file.name
+    return Source(name, origin, digest_of(file), published.licence, note)
 
 
-def _published(
-    name: str,
-    train: Split,
-    test: Split,
-    source: Source,
-    validation_size: int,
-    seed: int,
-    n: int | None,
-    test_size: int | None,
-) -> Dataset:
-    """Carve validation from train, and cut the splits to the sizes asked for."""
-    kept, carved = carve_rows(train.labels, validation_size, seed)
-    return Dataset(
-        name,
-        _cut(train.take(kept), n, seed),
-        _cut(train.take(carved, name="validation"), None if n is None else max(1, n // 4), seed),
-        _cut(test, test_size, seed=0),
-        source,
-    )
-
-
-def _cut(split: Split, count: int | None, seed: int) -> Split:
-    """Keep a number of images, each class in proportion."""
-    if count is None:
-        return split
-    if not 1 <= count <= len(split):
-        raise ValueError(
-            f"The number of {split.name} images must lie between 1 and {len(split):,}. "
-            f"Received: {count}."
-        )
-    return split.take(carve_rows(split.labels, count, seed)[1])
+def _noted(source: Source, note: str) -> Source:
+    """Add to what a source says of the differences from the data set as published."""
+    return replace(source, note="; ".join(filter(None, (source.note, note))))
 
 
 def _array_splits(
@@ -366,14 +345,3 @@ def _array_splits(
 def _grey_to_rgb(images: np.ndarray) -> np.ndarray:
     """Repeat the grey channel: ``[n, s, s]`` to ``[n, s, s, 3]``, the form backbones take."""
     return np.repeat(images[..., np.newaxis], 3, axis=-1)
-
-
-def _joint_digest(*splits: Split) -> str:
-    """Digest several splits together."""
-    digests = " ".join(split.digest for split in splits)
-    return f"sha256:{hashlib.sha256(digests.encode()).hexdigest()}"
-
-
-def _origin(name: str) -> str:
-    """Say where a file was taken from, without a path of this machine."""
-    return f"{name} from a mirror" if mirror() else FILES[name].url or name

@@ -292,7 +292,6 @@ def _download(name: str, url: str, digest: str | None, target: Path) -> None:
     print(f"Fetching {name}{amount} from {_shown(url)} to {target.parent} (TLH_CACHE)", flush=True)
     # A killed process leaves its part behind: it is in the way of nobody, and overwritten.
     part = target.with_name(f".{name}.part")
-    files = pooch.create(part, base_url="", registry={name: digest}, urls={name: url})
 
     def download(address: str, path: str, _: object) -> None:
         # Pooch's own file could be read by its owner only, and a cache may be shared.
@@ -303,7 +302,7 @@ def _download(name: str, url: str, digest: str | None, target: Path) -> None:
     try:
         shutil.rmtree(part, ignore_errors=True)
         with replacing(target, size) as whole:
-            os.replace(files.fetch(name, downloader=download), whole)
+            os.replace(pooch.retrieve(url, digest, name, part, downloader=download), whole)
     except ValueError:
         raise _failure(name, url, "what came has not the expected digest") from None
     finally:

@@ -223,15 +223,11 @@ class Pack:
         Raises:
             NotRecordedError: If there is none.
         """
-        for network in self.networks:
-            if (network.backbone, network.input_size, network.preprocessing) == (
-                backbone,
-                input_size,
-                preprocessing,
-            ) and (
-                stage in network.stages and digest == network.digests[network.stages.index(stage)]
-            ):
-                return network
+        wanted = (backbone, input_size, preprocessing, digest)
+        for one in self.networks:
+            held = dict(zip(one.stages, one.digests, strict=True)).get(stage)
+            if (one.backbone, one.input_size, one.preprocessing, held) == wanted:
+                return one
         known = ", ".join(
             f"{one.backbone} at {one.input_size} px ({one.weights})" for one in self.networks
         )
@@ -327,21 +323,14 @@ def find_network(backbone: str, input_size: int, weights: str) -> RecordedNetwor
         >>> find_network("mobilenet_v2", 224, "pretrained").stages[-1]
         'out_relu'
     """
-    for pack in packs():
-        for network in pack.networks:
-            if (network.backbone, network.input_size, network.weights) == (
-                backbone,
-                input_size,
-                weights,
-            ):
-                return network
-    return None
+    wanted = (backbone, input_size, weights)
+    every = [one for pack in packs() for one in pack.networks]
+    return next(
+        (one for one in every if (one.backbone, one.input_size, one.weights) == wanted), None
+    )
 
 
-@lru_cache(maxsize=8)
-def _open(folder: Path) -> Pack:
-    """Read a pack once per process."""
-    return Pack(folder)
+_open = lru_cache(maxsize=8)(Pack)
 
 
 @contextmanager

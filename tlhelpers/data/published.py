@@ -5,7 +5,7 @@ import io
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -37,28 +37,26 @@ CIFAR10_CLASSES = (
     "truck",
 )
 
+
+def _sizes(classes: Iterable[object], **counts: Sequence[int]) -> dict[str, int]:
+    """Return the number of images by part and class, from those of each part."""
+    return {
+        f"{part}/{name}": count
+        for part, of_class in counts.items()
+        for name, count in zip(classes, of_class, strict=True)
+    }
+
+
 # Images of each class, as published: the archive of 3,000 photographs; Krizhevsky 2009; LeCun,
 # Cortes and Burges's MNIST, whose classes differ in size.
-_MNIST_SIZES = {
-    "train": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
-    "test": (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
-}
-SIZES: dict[str, dict[str, int]] = {
-    "cats_dogs": {
-        f"{part}/{kind}": count
-        for part, count in (("train", 1000), ("validation", 500))
-        for kind in ("cats", "dogs")
-    },
-    "cifar10": {
-        f"{part}/{name}": count
-        for part, count in (("train", 5000), ("test", 1000))
-        for name in CIFAR10_CLASSES
-    },
-    "mnist": {
-        f"{part}/{digit}": count
-        for part, counts in _MNIST_SIZES.items()
-        for digit, count in enumerate(counts)
-    },
+SIZES = {
+    "cats_dogs": _sizes(("cats", "dogs"), train=[1000] * 2, validation=[500] * 2),
+    "cifar10": _sizes(CIFAR10_CLASSES, train=[5000] * 10, test=[1000] * 10),
+    "mnist": _sizes(
+        range(10),
+        train=(5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
+        test=(980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
+    ),
 }
 _PHOTOGRAPHS = (
     r"cats_and_dogs_filtered/(?:(?:train|validation)/(?:cats|dogs)/\w+\.\d+\.jpg|vectorize\.py)"

@@ -1,8 +1,9 @@
 """Labelled images in three splits, held in memory or read from files when they are needed."""
 
+import copy
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from tlhelpers.data.audit import FolderAudit, count
 from tlhelpers.data.images import check_fit, digest_image, read_and_digest, resize_image
 from tlhelpers.data.packs import DRAWN_INSTEAD, HOW_TO_GET_PIXELS, NotRecordedError
 from tlhelpers.progress import counted, mapped
@@ -19,12 +21,8 @@ from tlhelpers.worlds.shifts import check_shift, shift_image
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from tlhelpers.data.audit import FolderAudit
 
-
-def carve_rows(
-    labels: np.ndarray, size: int, seed: int, groups: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def carve_rows(labels: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Divide rows in two at random, each class in the same proportion.
 
     Every class gives at least one row when ``size`` allows it.
@@ -33,9 +31,6 @@ def carve_rows(
         labels: ``int [n]``, 0 or more.
         size: Rows to carve off, shared out among the classes by their counts.
         seed: Which draw.
-        groups: ``int [n]``: rows of one group (such as copies of one photograph) stay
-            together, so class counts may miss their share slightly. Defaults to every
-            row by itself.
 
     Returns:
         ``(kept, carved)``: sorted row numbers.
@@ -52,25 +47,10 @@ def carve_rows(
     labels = np.asarray(labels)
     if not 0 <= size <= len(labels):
         raise ValueError(f"size must lie between 0 and {len(labels)}. Received: {size}.")
-    groups = np.arange(len(labels)) if groups is None else np.asarray(groups)
     rng = np.random.default_rng(seed)
     is_carved = np.zeros(len(labels), bool)
-    members: dict[int, list[int]] = {}
-    for row, group in enumerate(groups.tolist()):
-        members.setdefault(group, []).append(row)
-    decided: set[int] = set()
     for label, share in enumerate(_shares(np.bincount(labels), size)):
-        of_class = labels == label
-        taken = np.count_nonzero(is_carved & of_class)
-        for group in rng.permutation(np.unique(groups[of_class])).tolist():
-            if group in decided:
-                continue
-            decided.add(group)
-            rows = members[group]
-            count = np.count_nonzero(of_class[rows])
-            if taken + count <= share:
-                taken += count
-                is_carved[rows] = True
+        is_carved[rng.permutation(np.flatnonzero(labels == label))[:share]] = True
     return np.flatnonzero(~is_carved), np.flatnonzero(is_carved)
 
 
@@ -188,8 +168,8 @@ class Split:
         self.shift = shift
         self._pixels = None if pixels is None else _read_only(pixels)
         held = self.paths if self.paths is not None else self._pixels
-        count = len(file_digests or () if held is None else held)
-        self.labels = _checked_labels(labels, len(self.class_names), count)
+        images = len(file_digests or () if held is None else held)
+        self.labels = _checked_labels(labels, len(self.class_names), images)
         self.conditions = _checked_conditions(conditions or {}, len(self))
         check_fit(fit)
         self.fit = fit
@@ -336,7 +316,7 @@ class Split:
 
     def __repr__(self) -> str:
         """Describe the split in one line."""
-        images, classes = _plural(len(self), "image"), _plural(len(self.class_names), "class", "es")
+        images, classes = count(len(self), "image"), count(len(self.class_names), "class", "es")
         return f"Split({self.name!r}, {images} of {self.image_size} px, {classes})"
 
     def load(
@@ -515,23 +495,17 @@ class Split:
             A new split; what this one has read and digested already is handed on.
         """
         picked = self._rows(rows)
-        part = Split(
-            name or self.name,
-            self.labels[picked],
-            self.class_names,
-            self.image_size,
-            {key: values[picked] for key, values in self.conditions.items()},
-            pixels=None if self._pixels is None else self._pixels[picked],
-            paths=None if self.paths is None else [self.paths[row] for row in picked],
-            fit=self.fit,
-            grey_range=self.grey_range,
-            file_digests=[self._file_digests[row] for row in picked],
-            fixed=self._fixed,
-            pack=self.pack,
-            shift=self.shift,
-        )
+        part = copy.copy(self)
+        part.name = name or self.name
+        part.labels = _read_only(self.labels[picked])
+        part.conditions = {key: values[picked] for key, values in self.conditions.items()}
+        part._file_digests = [self._file_digests[row] for row in picked]
         part._stamps = [self._stamps[row] for row in picked]
-        if self._images is not None and self._images is not self._pixels:
+        if self.paths is not None:
+            part.paths = tuple(self.paths[row] for row in picked)
+        if self._pixels is not None:
+            part._pixels = _read_only(self._pixels[picked])
+        if self._images is not None:
             part._images = _read_only(self._images[picked])
         if self._digests is not None:
             part._digests = [self._digests[row] for row in picked]
@@ -539,26 +513,13 @@ class Split:
 
     def resized(self, image_size: int) -> "Split":
         """Return the same images in another size; they are resized from the originals."""
-        copy = Split(
-            self.name,
-            self.labels,
-            self.class_names,
-            image_size,
-            self.conditions,
-            pixels=self._pixels,
-            paths=self.paths,
-            fit=self.fit,
-            grey_range=self.grey_range,
-            file_digests=self._file_digests,
-            fixed=self._fixed,
-            pack=self.pack,
-            shift=self.shift,
-        )
-        copy._stamps = list(self._stamps)
-        copy._digests = self._digests
-        if image_size == self.image_size:
-            copy._images = self._images
-        return copy
+        other = copy.copy(self)
+        other.image_size = _positive("image_size", image_size)
+        # Each finds by itself that a file has changed since it read it.
+        other._file_digests, other._stamps = list(self._file_digests), list(self._stamps)
+        if image_size != self.image_size:
+            other._images = None
+        return other
 
     def shifted(self, shift: str) -> "Split":
         """Return the same images in another look, which leaves the labels as they are.
@@ -570,9 +531,9 @@ class Split:
             ValueError: If there is no such shift.
         """
         check_shift(shift)
-        copy = self.resized(self.image_size)
-        copy.shift, copy._images, copy._digests = shift, None, None
-        return copy
+        other = self.resized(self.image_size)
+        other.shift, other._images, other._digests = shift, None, None
+        return other
 
     def _rows(self, rows: Iterable[int] | np.ndarray | slice | None) -> np.ndarray:
         """Turn rows of any kind into checked row numbers, none negative."""
@@ -615,7 +576,7 @@ class Dataset:
     test: Split
     source: Source
     skipped: tuple[tuple[Path, str], ...] = ()
-    audit: "FolderAudit | None" = None
+    audit: FolderAudit | None = None
 
     def __post_init__(self) -> None:
         """Check that the splits agree."""
@@ -689,17 +650,15 @@ class Dataset:
 
     def resized(self, image_size: int) -> "Dataset":
         """Return the same data set in another image size (pixels)."""
-        return replace(
-            self,
-            train=self.train.resized(image_size),
-            validation=self.validation.resized(image_size),
-            test=self.test.resized(image_size),
+        train, validation, test = (
+            split.resized(image_size) for split in (self.train, self.validation, self.test)
         )
+        return replace(self, train=train, validation=validation, test=test)
 
     def __repr__(self) -> str:
         """Describe the data set in one line."""
         names = ", ".join(self.class_names[:10]) + (", …" if self.num_classes > 10 else "")
-        skipped = f", {_plural(len(self.skipped), 'file')} skipped" if self.skipped else ""
+        skipped = f", {count(len(self.skipped), 'file')} skipped" if self.skipped else ""
         return (
             f"Dataset({self.name!r}, {len(self.train):,} train / {len(self.validation):,} "
             f"validation / {len(self.test):,} test, {self.image_size} px, "
@@ -724,16 +683,9 @@ def in_threads(
         >>> in_threads(len, ["a", "bc"])
         [1, 2]
     """
-    workers = min(usable_cores(), len(items))
-
-    def show(results: Iterator[_Result]) -> list[_Result]:
-        """Collect the results, with progress where that is wanted."""
+    with ThreadPoolExecutor(max(1, min(usable_cores(), len(items)))) as pool:
+        results = mapped(pool, function, items)
         return list(counted(results, len(items), what, " images") if what else results)
-
-    if workers <= 1:
-        return show(map(function, items))
-    with ThreadPoolExecutor(workers) as pool:
-        return show(mapped(pool, function, items))
 
 
 def _checked_labels(labels: Any, num_classes: int, count: int) -> np.ndarray:
@@ -779,8 +731,3 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-def _plural(count: int, noun: str, ending: str = "s") -> str:
-    """Write a count with its noun."""
-    return f"{count:,} {noun}{'' if count == 1 else ending}"

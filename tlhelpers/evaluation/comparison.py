@@ -147,27 +147,3 @@ def _points(gain: Score) -> str:
     """Write a gain in percentage points, with its interval."""
     low, high = 100 * gain.low, 100 * gain.high
     return f"{100 * gain.accuracy:+.1f} points ({low:+.1f} to {high:+.1f})"
-
-
-def spread(accuracies: Sequence[float]) -> str:
-    """Write accuracies of repeated runs as lowest ← median → highest, in percent.
-
-    Args:
-        accuracies: One accuracy a seed, 0 to 1.
-
-    Returns:
-        Such as ``"71.0 ← 74.5 → 77.0 % (3 seeds)"``, or ``"71.0 % (1 seed)"``.
-
-    Raises:
-        ValueError: If there are none.
-
-    Example:
-        >>> spread([0.71, 0.77, 0.745])
-        '71.0 ← 74.5 → 77.0 % (3 seeds)'
-    """
-    if not len(accuracies):
-        raise ValueError("A spread needs at least one accuracy. Received: none.")
-    low, middle, high = (100 * f(accuracies) for f in (np.min, np.median, np.max))
-    if len(accuracies) == 1:
-        return f"{middle:.1f} % (1 seed)"
-    return f"{low:.1f} ← {middle:.1f} → {high:.1f} % ({len(accuracies)} seeds)"

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tlhelpers.evaluation.scores import Judged, Score, reliability
@@ -142,93 +141,6 @@ def score_figure(
         axis.set_xlim(max(0, lowest - 4), 101)
         axis.set_xlabel(f"accuracy on {scores[0].n:,} images, % (bars: 95 % interval)")
         axis.grid(axis="y", visible=False)
-    return finish(figure)
-
-
-def accuracy_by_labels(accuracies: Mapping[str, Mapping[int, Sequence[float]]]) -> Figure:
-    """Draw accuracy against the number of labels: a dot a seed, a line through the means.
-
-    Args:
-        accuracies: For each method, for each number of labels a class, one accuracy a seed.
-
-    Returns:
-        The figure; labels a class on a logarithmic axis.
-
-    Raises:
-        ValueError: If there is nothing to draw.
-
-    Example:
-        >>> accuracy_by_labels({"frozen": {20: [0.7, 0.8], 100: [0.9, 0.9]}}).axes[0].get_xscale()
-        'log'
-    """
-    if not any(accuracies.values()):
-        raise ValueError("A figure by labels needs at least one accuracy. Received: none.")
-    with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(6.4, 3.6))
-        ends = []
-        for place, (method, by_count) in enumerate(accuracies.items()):
-            colour = colour_of(method, place)
-            counts = sorted(by_count)
-            means = [100 * float(np.mean(by_count[n])) for n in counts]
-            axis.plot(counts, means, "-", color=colour, label=method)
-            for n in counts:
-                values = 100 * np.asarray(by_count[n])
-                axis.plot(np.full(len(values), n), values, "o", color=colour, ms=4, alpha=0.55)
-            ends.append((means[-1], method, counts[-1], colour))
-        shown = sorted({n for by_count in accuracies.values() for n in by_count})
-        axis.set_xscale("log")
-        axis.set_xticks(shown, [f"{n:,}" for n in shown])
-        axis.minorticks_off()
-        if all(count == shown[-1] for _, _, count, _ in ends):
-            axis.set_xlim(shown[0] / 1.15, shown[-1] * (shown[-1] / shown[0]) ** 0.25 * 1.3)
-            _name_line_ends(axis, ends)
-        else:  # beside a line that ends early, its name would lie on the others
-            axis.legend(frameon=False)
-        axis.set_xlabel("labelled images a class")
-        axis.set_ylabel("test accuracy, %")
-    return finish(figure)
-
-
-def _name_line_ends(axis: Axes, ends: Sequence[tuple[float, str, int, str]]) -> None:
-    """Write names at the lines' ends, moved up where they would lie on one another."""
-    lowest, highest = axis.get_ylim()
-    least_gap, height = 0.06 * (highest - lowest), -np.inf
-    for mean, name, count, colour in sorted(ends):
-        height = max(mean, height + least_gap)
-        place: Any = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
-        axis.annotate(name, (count, height), color=colour, **place)
-    # A name above the axis's end would not be drawn at all.
-    axis.set_ylim(lowest, max(highest, height + least_gap / 2))
-
-
-def confusion_matrix(run: Judged, split: str = "test") -> Figure:
-    """Draw which classes are taken for which: true classes in rows, predicted ones in columns.
-
-    Args:
-        run: The run.
-        split: ``"test"`` or ``"validation"``. Defaults to ``"test"``.
-
-    Returns:
-        The figure, each cell with its number of images.
-    """
-    from sklearn.metrics import confusion_matrix as count
-
-    names = run.data.class_names
-    labels = getattr(run.data, split).labels
-    counts = count(labels, run.probabilities(split).argmax(axis=1), labels=range(len(names)))
-    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    side = 1.8 + 0.62 * len(names)
-    with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(side, side * 0.88))
-        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1.15)
-        for (row, column), number in np.ndenumerate(counts):
-            colour = "white" if shares[row, column] > 0.6 else "#222222"
-            axis.text(column, row, f"{number:,}", ha="center", va="center", color=colour)
-        axis.set_xticks(range(len(names)), names)
-        axis.set_yticks(range(len(names)), names)
-        axis.set_xlabel("predicted")
-        axis.set_ylabel("true")
-        axis.grid(visible=False)
     return finish(figure)
 
 

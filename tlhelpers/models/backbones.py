@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlhelpers.data.downloads import fetch, mirror, mirror_names, settle
-from tlhelpers.data.packs import NotAtHand, NotRecordedError, RecordedNetwork, find_network
+from tlhelpers.data.packs import NotAtHand, RecordedNetwork, find_network
 from tlhelpers.runtime import may_fall_back, tier
 
 if TYPE_CHECKING:
@@ -316,8 +316,9 @@ class Backbone:
         """Return an independent copy, so that training it leaves this one as it was."""
         import keras
 
+        weights = self.model.get_weights()
         model = _unfrozen(keras.models.clone_model(self.model))
-        model.set_weights(self.model.get_weights())
+        model.set_weights(weights)
         return replace(self, model=model)
 
     def with_random_weights(self, seed: int = 0) -> "Backbone":
@@ -355,8 +356,7 @@ class Backbone:
         Raises:
             ValueError: If there is no such stage.
         """
-        check_stage(stage, self.stages, self.name)
-        layers = dict(list(self.stage_layers.items())[: self.stages.index(stage) + 1])
+        layers = _up_to(stage, self.stage_layers, self.name)
         return replace(self, model=_end_at(self.model, layers[stage]), stage_layers=layers)
 
     def after(self, stage: str) -> "keras.Model":
@@ -402,31 +402,17 @@ class RecordedBackbone(Backbone):
     """A network whose features are recorded and whose weights are not at hand.
 
     It can be cut, its features can be read, and the same architecture can be trained from random
-    weights. What needs its weights says how to get them.
+    weights. What needs its weights says how to get them, since ``model`` does.
 
     Attributes:
         recorded: What is known of the network.
     """
 
-    recorded: RecordedNetwork | None = None
+    recorded: RecordedNetwork = field(kw_only=True)
 
     def cut(self, stage: str) -> "Backbone":
         """Return the network up to the end of a stage; see :meth:`Backbone.cut`."""
-        check_stage(stage, self.stages, self.name)
-        layers = dict(list(self.stage_layers.items())[: self.stages.index(stage) + 1])
-        return replace(self, stage_layers=layers)
-
-    def copy(self) -> "Backbone":
-        """Refuse: there are no weights to copy."""
-        raise self._absent()
-
-    def after(self, stage: str) -> "keras.Model":
-        """Refuse: there are no layers."""
-        raise self._absent()
-
-    def on_raw_images(self) -> "keras.Model":
-        """Refuse: there are no layers."""
-        raise self._absent()
+        return replace(self, stage_layers=_up_to(stage, self.stage_layers, self.name))
 
     def with_random_weights(self, seed: int = 0) -> "Backbone":
         """Return the same architecture with new weights; see :meth:`Backbone.with_random_weights`."""
@@ -435,13 +421,7 @@ class RecordedBackbone(Backbone):
 
     def weights_digest(self) -> str:
         """Return the SHA-256 that the weights had when the features were recorded."""
-        if self.recorded is None:
-            raise self._absent()
         return self.recorded.digests[self.recorded.stages.index(self.stages[-1])]
-
-    def _absent(self) -> NotRecordedError:
-        """Return the error that says what is missing."""
-        return NotAtHand(f"{self.name}'s weights").refusal()
 
 
 def batch_normalisation(model: "keras.Model") -> "list[keras.layers.BatchNormalization]":
@@ -487,6 +467,12 @@ def check_stage(stage: str, stages: Sequence[str], backbone: str) -> str:
             f"A stage of {backbone} is one of {', '.join(stages)}. Received: {stage!r}."
         )
     return stage
+
+
+def _up_to(stage: str, layers: Mapping[str, str], backbone: str) -> dict[str, str]:
+    """Return the stages up to one of them, each with the layer at which it ends."""
+    check_stage(stage, tuple(layers), backbone)
+    return dict(list(layers.items())[: list(layers).index(stage) + 1])
 
 
 def load_backbone(
@@ -537,15 +523,12 @@ def load_backbone(
             f"Images must be at least {MIN_INPUT_SIZE} pixels wide, since the network halves them "
             f"five times. Received: input_size={input_size}."
         )
-    last = check_stage(cut or list(row.stages)[-1], tuple(row.stages), name)
-    ends = dict(list(row.stages.items())[: list(row.stages).index(last) + 1])
+    last = cut or list(row.stages)[-1]
+    ends = _up_to(last, row.stages, name)
     if name != "vgg16_mini" and weights in ("pretrained", *row.others) and may_fall_back():
         settle(lambda: [row.others.get(str(weights)) or published_file(name, input_size)])
-    if (
-        tier() == "embedded"
-        and name != "vgg16_mini"
-        and weights in ("pretrained", "random", *row.others)
-    ):
+    named = ("pretrained", "random", *row.others)
+    if tier() == "embedded" and name != "vgg16_mini" and weights in named:
         known = find_network(name, input_size, str(weights))
         if known is not None:
             absent: Any = NotAtHand(f"{name}'s weights")

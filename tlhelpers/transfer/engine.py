@@ -121,13 +121,7 @@ def forward_pass(
     import keras
 
     if not constant or keras.backend.backend() != "tensorflow" or has_gpu():
-
-        def plain(images: np.ndarray) -> list[np.ndarray]:
-            """Run the model as it is."""
-            found = model.predict_on_batch(images)
-            return found if isinstance(found, list) else [found]
-
-        return plain
+        return lambda images: keras.tree.flatten(model.predict_on_batch(images))
     import tensorflow as tf
 
     trainable, others = (
@@ -139,7 +133,7 @@ def forward_pass(
     def with_constants(images: tf.Tensor) -> list[tf.Tensor]:
         """Run the model; the arrays become constants of the graph."""
         found = model.stateless_call(trainable, others, images, training=False)[0]
-        return found if isinstance(found, list) else [found]
+        return keras.tree.flatten(found)
 
     return lambda images: [one.numpy() for one in with_constants(tf.constant(images))]
 

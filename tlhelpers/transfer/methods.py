@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -177,39 +177,23 @@ def model_transfer(
         # inference mode; calling the network with training=False would not do: Keras 3.15 passes
         # fit's training=True on to the layers all the same.
         layer.trainable = False
-    frozen = own.stages[: own.stages.index(first)]
-    trunk = own.cut(frozen[-1]) if frozen else None
-    if trunk is not None:
+    rest = batches = None
+    if frozen := own.stages[: own.stages.index(first)]:
+        trunk = own.cut(frozen[-1])
         trunk.model.trainable = False
-    kept = trunk is not None and _can_be_kept(trunk, data, recipe)
-    if trunk is not None and kept:
-        rest, batches = (
-            own.after(frozen[-1]),
-            _cached_batches(trunk, data, recipe, augmentation, seed),
-        )
-    else:
-        rest, batches = None, _image_batches(data, own.input_size, recipe, augmentation, seed)
+        if _can_be_kept(trunk, data, recipe):
+            rest = own.after(frozen[-1])
+            batches = _cached_batches(trunk, data, recipe, augmentation, seed)
+    batches = batches or _image_batches(data, own.input_size, recipe, augmentation, seed)
     config = {
         "method": "model_transfer",
         **_about(base, data, start.grid, seed),
-        **recipe.to_dict(),
+        **asdict(recipe),
         "unfreeze_from": first,
-        "frozen_stages_computed_once": kept,
+        "frozen_stages_computed_once": rest is not None,
         "feature_spread": start.config["feature_spread"],
     }
-    return _train(
-        "tuned",
-        own,
-        start.grid,
-        data,
-        recipe,
-        batches,
-        config,
-        callbacks,
-        started,
-        rest=rest,
-        start=start,
-    )
+    return _train("tuned", own, data, recipe, batches, config, callbacks, started, rest, start)
 
 
 def from_scratch(
@@ -267,8 +251,8 @@ def from_scratch(
         some = data.train.load(np.sort(rng.permutation(rows)[:STANDARDISED_ON]), own.input_size)
         standardise_channels(own.model, np.asarray(own.preprocess(some)))
     batches = _image_batches(data, own.input_size, recipe, augmentation, seed)
-    config = {"method": "from_scratch", **_about(own, data, grid, seed), **recipe.to_dict()}
-    return _train("scratch", own, grid, data, recipe, batches, config, callbacks, started)
+    config = {"method": "from_scratch", **_about(own, data, grid, seed), **asdict(recipe)}
+    return _train("scratch", own, data, recipe, batches, config, callbacks, started)
 
 
 def _say_weights(data: Dataset, choice: str | None) -> str | None:
@@ -287,14 +271,12 @@ def _say_weights(data: Dataset, choice: str | None) -> str | None:
 def _train(
     name: str,
     own: Backbone,
-    grid: int,
     data: Dataset,
     recipe: recipes.Training,
     batches: tuple["Batches", Arrays],
     config: dict[str, Any],
     callbacks: Sequence["keras.callbacks.Callback"],
     started: float,
-    *,
     rest: "keras.Model | None" = None,
     start: Run | None = None,
 ) -> Run:
@@ -311,8 +293,8 @@ def _train(
     else:
         inputs = keras.Input(rest.input_shape[1:])
         maps = rest(inputs)
-    network = keras.Model(inputs, head(dropout(pool(maps, grid))))
-    features = pooled_features(own, grid)
+    network = keras.Model(inputs, head(dropout(pool(maps, config["grid"]))))
+    features = pooled_features(own, config["grid"])
     model = keras.Model(features.input, head(features.outputs[0]), name=name)
     factors = None
     if start is not None:
@@ -321,7 +303,8 @@ def _train(
         factors = {**_stage_factors(own, recipe), head.kernel.path: head_rate}
     history = train(network, *batches, recipe, factors=factors, callbacks=callbacks, whole=model)
     config["trained_parameters"] = int(sum(np.prod(v.shape) for v in network.trainable_variables))
-    return Run(name, model, data, history, time.perf_counter() - started, config, own, grid)
+    seconds = time.perf_counter() - started
+    return Run(name, model, data, history, seconds, config, own, config["grid"])
 
 
 def _check_start(start: Run, base: Backbone, data: Dataset) -> None:

@@ -7,7 +7,7 @@ from a few trials on drawn pets and on photographs of cats and dogs, not from a 
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 INVERSE_PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 """Values of scikit-learn's ``C`` tried for a logistic head on features of unit scale."""
@@ -56,10 +56,6 @@ class Training:
     patience: int | None = None
     views: int | None = None
     class_weight: str | None = "auto"
-
-    def to_dict(self) -> dict[str, float | int | str | None]:
-        """Return the fields as a dictionary."""
-        return asdict(self)
 
 
 def class_weights(counts: Sequence[int], choice: str | None) -> dict[int, float] | None:
@@ -169,7 +165,6 @@ def fine_tuning(
         >>> fine_tuning(1600, 400, 224).epochs
         8
     """
-    _check_count(n_train)
     if near_source:
         epochs = _epochs(n_train, images=3200, least=8, most=20)
         rate, backbone_rate, rate_decay = 3e-4, 0.1, 0.5
@@ -211,7 +206,6 @@ def from_scratch(n_train: int, n_validation: int, image_size: int) -> Training:
         >>> from_scratch(40, 10, 64).epochs > fine_tuning(40, 10, 64).epochs
         True
     """
-    _check_count(n_train)
     # With a few dozen images, longer training memorised them and nothing else (200 epochs against
     # 60 and 40, on drawn pets); with a hundred and more it is what lifts the baseline.
     most = 40 if n_train < 64 else 120
@@ -292,10 +286,6 @@ def first_stage_to_tune(stages: Sequence[str], *, near_source: bool = True) -> s
 
 def _epochs(n_train: int, images: int, least: int, most: int) -> int:
     """Return the epochs in which about this many images are seen."""
-    return min(most, max(least, round(images / n_train)))
-
-
-def _check_count(n_train: int) -> None:
-    """Raise an error unless there is something to train on."""
     if n_train < 1:
         raise ValueError(f"Training needs at least one image. Received: {n_train}.")
+    return min(most, max(least, round(images / n_train)))

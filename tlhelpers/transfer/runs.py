@@ -200,22 +200,9 @@ def predict_images(model: "keras.Model", split: "Split") -> np.ndarray:
     length = inference_batch_size(size)
     outputs = [np.empty((0, model.output_shape[-1]), np.float32)]
     for start in range(0, len(split), length):
-        rows = range(start, min(start + length, len(split)))
-        outputs.append(predict_batch(model, split.load(rows, size), length))
+        images = split.load(range(start, min(start + length, len(split))), size)
+        # Filled up to one length, so that an image gives the same in any company.
+        padded = np.zeros((length, *images.shape[1:]), images.dtype)
+        padded[: len(images)] = images
+        outputs.append(np.asarray(model.predict_on_batch(padded), np.float32)[: len(images)])
     return np.concatenate(outputs)
-
-
-def predict_batch(model: "keras.Model", images: np.ndarray, length: int) -> np.ndarray:
-    """Run a model on a batch, filled up to a length so that an image gives the same in any company.
-
-    Args:
-        model: Keras model.
-        images: ``[k, s, s, 3]``, 0 to 255, k at most ``length``.
-        length: Images that are run.
-
-    Returns:
-        float32, the model's outputs, one row an image.
-    """
-    padded = np.zeros((length, *images.shape[1:]), images.dtype)
-    padded[: len(images)] = images
-    return np.asarray(model.predict_on_batch(padded), np.float32)[: len(images)]

@@ -246,7 +246,6 @@ def train(
         held_out = (inputs, labels)
         if weights is not None:  # Keras leaves the validation loss unweighted, to stop by another
             held_out += (np.array([weights[label] for label in labels.tolist()], np.float32),)
-    images = len(model.input_shape) == 4
     with progress_bar(steps, "training", " batches") as batches.bar:
         history = model.fit(
             batches,
@@ -254,9 +253,7 @@ def train(
             shuffle=False,  # they are shuffled, by the seed; Keras would draw another order of batches
             class_weight=weights,
             validation_data=held_out,
-            validation_batch_size=min(
-                256, inference_batch_size(model.input_shape[1]) if images else 256
-            ),
+            validation_batch_size=min(256, inference_batch_size(model.input_shape[1])),
             callbacks=[counter, *stopping, *callbacks],
             verbose=0,
         )
