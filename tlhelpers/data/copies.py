@@ -80,14 +80,13 @@ def near_copies(thumbs: Thumbs, widths: np.ndarray, heights: np.ndarray) -> tupl
     if not len(usable):
         return np.empty((0, 2), np.int64), False
     aspect = np.log(widths[usable] / heights[usable])
-    sums = np.empty((len(usable), 64), np.uint16)  # a quarter of what unit vectors take
+    grids = np.empty((len(usable), 8, 8), np.float32)
     for start in range(0, len(usable), _HELD):
-        some = thumbs[usable[start : start + _HELD]].reshape(-1, 8, 4, 8, 4, 3)
-        sums[start : start + _HELD] = some.sum(axis=(2, 4, 5), dtype=np.uint16).reshape(-1, 64)
+        grids[start : start + _HELD] = _directions(thumbs[usable[start : start + _HELD]])
     pairs, crowded = [np.empty((0, 2), np.int64)], False
     for turn in TURNS:
         search = _compared if len(usable) <= ALL else _hashed
-        for first, second, some_left in search(sums, turn):
+        for first, second, some_left in search(grids, turn):
             crowded |= some_left
             upright = 1 if turn[0] % 2 == 0 else -1
             near = np.abs(aspect[first] - upright * aspect[second]) < ASPECT
@@ -115,22 +114,23 @@ def _turn(thumbs: np.ndarray, turn: tuple[int, bool]) -> np.ndarray:
     return np.rot90(thumbs[:, :, ::-1] if mirrored else thumbs, quarters, axes=(1, 2))
 
 
-def _directions(sums: np.ndarray, turn: tuple[int, bool] = TURNS[0]) -> np.ndarray:
-    """Return the 8 × 8 grey means, turned, as unit vectors; without contrast they are shorter."""
-    vectors = sums.astype(np.float32) / np.float32(48)
+def _directions(thumbs: np.ndarray) -> np.ndarray:
+    """Return the 8 × 8 grey means as unit vectors; without contrast they are shorter."""
+    grey = thumbs.reshape(len(thumbs), 8, 4, 8, 4, 3).mean(axis=(2, 4, 5), dtype=np.float32)
+    vectors = grey.reshape(len(thumbs), -1)
     vectors -= vectors.mean(axis=1, keepdims=True)
     # A standard deviation of 2 of 256 levels: below it there is nothing to compare.
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 16)
-    return _turn(vectors.reshape(-1, 8, 8), turn).reshape(-1, 64)
+    return grey
 
 
 _Found = Iterator[tuple[np.ndarray, np.ndarray, bool]]
 """Numbers of pictures, of others that are alike, and whether some were left out."""
 
 
-def _compared(sums: np.ndarray, turn: tuple[int, bool]) -> _Found:
+def _compared(grids: np.ndarray, turn: tuple[int, bool]) -> _Found:
     """Compare each picture with all that come after it, turned."""
-    plain, others = _directions(sums), _directions(sums, turn)
+    plain, others = grids.reshape(-1, 64), _turn(grids, turn).reshape(-1, 64)
     for start in range(0, len(plain), _BLOCK):
         alike = plain[start : start + _BLOCK] @ others[start:].T
         alike[np.tril_indices(len(alike), m=alike.shape[1])] = -1
@@ -139,19 +139,19 @@ def _compared(sums: np.ndarray, turn: tuple[int, bool]) -> _Found:
         yield first[kept] + start, second[kept] + start, len(kept) < len(first)
 
 
-def _hashed(sums: np.ndarray, turn: tuple[int, bool]) -> _Found:
+def _hashed(grids: np.ndarray, turn: tuple[int, bool]) -> _Found:
     """Compare each picture with those after it that share one of its hashes, turned."""
-    n = len(sums)
+    n = len(grids)
     bits = max(_BITS, n.bit_length() + 6)
     blocks = [np.arange(start, min(start + _MANY, n)) for start in range(0, n, _MANY)]
     keys = np.empty((_HASHES, n), np.int64)
     for block in blocks:
-        keys[:, block] = _hashes(_directions(sums[block], turn), bits) * n + block
+        keys[:, block] = _hashes(_turn(grids[block], turn), bits) * n + block
     # Sorted by hash and then by number, so that those after a picture stand together.
     keys.sort(axis=1)
     for own in blocks:
         found, crowded = [], False
-        for codes, there in zip(_hashes(_directions(sums[own]), bits), keys, strict=True):
+        for codes, there in zip(_hashes(grids[own], bits), keys, strict=True):
             low = np.searchsorted(there, codes * n + own, "right")
             count = np.searchsorted(there, (codes + 1) * n) - low
             crowded |= bool((count > _CROWD).any())
@@ -160,16 +160,22 @@ def _hashed(sums: np.ndarray, turn: tuple[int, bool]) -> _Found:
             within = np.arange(len(first)) - np.repeat(np.cumsum(count) - count, count)
             found.append(first * n + there[np.repeat(low, count) + within] % n)
         first, second = np.divmod(np.unique(np.concatenate(found)), n)
-        alike = np.einsum("nd,nd->n", _directions(sums[first]), _directions(sums[second], turn))
-        first, second, alike = (one[alike >= LIKE] for one in (first, second, alike))
+        alike = np.empty(len(first), np.float32)
+        for start in range(0, len(first), _MANY):
+            part = slice(start, start + _MANY)
+            others = _turn(grids[second[part]], turn).reshape(-1, 64)
+            alike[part] = np.einsum("nd,nd->n", grids[first[part]].reshape(-1, 64), others)
+        like = alike >= LIKE
+        first, second, alike = first[like], second[like], alike[like]
         kept = _nearest(first, alike)
         yield first[kept], second[kept], crowded or len(kept) < len(first)
 
 
-def _hashes(vectors: np.ndarray, bits: int) -> np.ndarray:
+def _hashes(grids: np.ndarray, bits: int) -> np.ndarray:
     """Number the sides on which vectors lie of planes that are always the same: ``int64 [16, n]``."""
     planes = np.random.default_rng(0).normal(size=(bits, _HASHES, 64)).astype(np.float32)
-    sides = (some @ vectors.T > 0 for some in planes.transpose(1, 0, 2))
+    vectors = grids.reshape(-1, 64).T
+    sides = (some @ vectors > 0 for some in planes.transpose(1, 0, 2))
     return np.array([(2.0 ** np.arange(bits)) @ one for one in sides], np.int64)
 
 

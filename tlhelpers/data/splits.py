@@ -1,6 +1,7 @@
 """Labelled images in three splits, held in memory or read from files when they are needed."""
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -155,7 +156,6 @@ class Split:
         image_size: Height and width in pixels of the images this split gives.
         conditions: Facts known about each image (a drawn pose, a true label), each an
             array of length n; ``{}`` when nothing is known.
-        paths: The image files, or None for images held otherwise.
         pack: Name of the pack of recorded features that stands in for the pixels, or None.
         fit: How files become square, as for :func:`tlhelpers.read_image`.
         grey_range: Values of grey beyond 8 bits that become 0 and 255, or None for 0 and 65,535.
@@ -171,7 +171,7 @@ class Split:
         conditions: Mapping[str, np.ndarray] | None = None,
         *,
         pixels: np.ndarray | None = None,
-        paths: Sequence[Path] | None = None,
+        paths: Sequence[str | Path] | None = None,
         fit: str = "crop",
         grey_range: tuple[int, int] | None = None,
         file_digests: Sequence[bytes | None] | None = None,
@@ -183,11 +183,12 @@ class Split:
         self.name = name
         self.class_names = tuple(class_names)
         self.image_size = _positive("image_size", image_size)
-        self.paths = None if paths is None else tuple(Path(path) for path in paths)
+        # As strings, which take a quarter of the memory.
+        self._files = None if paths is None else [os.fspath(path) for path in paths]
         self.pack = pack
         self.shift = shift
         self._pixels = None if pixels is None else _read_only(pixels)
-        held = self.paths if self.paths is not None else self._pixels
+        held = self._files if self._files is not None else self._pixels
         count = len(file_digests or () if held is None else held)
         self.labels = _checked_labels(labels, len(self.class_names), count)
         self.conditions = _checked_conditions(conditions or {}, len(self))
@@ -195,7 +196,8 @@ class Split:
         self.fit = fit
         self.grey_range = grey_range
         self._file_digests = list(file_digests or [None] * len(self))
-        self._stamps: list[tuple[int, int, int] | None] = [None] * len(self)
+        # Size and times of each file as it was digested; -1 before.
+        self._stamps = np.full((len(self) if self._files else 0, 3), -1)
         self._fixed = fixed
         self._images: np.ndarray | None = None
         self._digests: list[bytes] | None = None
@@ -293,7 +295,7 @@ class Split:
             class_names,
             image_size,
             conditions,
-            paths=[Path(path) for path in paths],
+            paths=paths,
             fit=fit,
             grey_range=grey_range,
             file_digests=file_digests,
@@ -372,9 +374,9 @@ class Split:
         def fill(place: int) -> None:
             """Decode or resize one image into its place."""
             row = picked[place]
-            if self.paths is not None:
+            if self._files is not None:
                 image, digest = read_and_digest(
-                    self.paths[row], size, fit=self.fit, grey_range=self.grey_range
+                    Path(self._files[row]), size, fit=self.fit, grey_range=self.grey_range
                 )
                 self._check_file(row, digest)
             else:
@@ -395,6 +397,11 @@ class Split:
                 f"The embedded tier holds features of {self.pack}'s images, not their pixels. "
                 f"{HOW_TO_GET_PIXELS}{f' Drawn images are called {drawn!r}.' if drawn else ''}"
             )
+
+    @property
+    def paths(self) -> tuple[Path, ...] | None:
+        """The image files, or None for images held otherwise."""
+        return None if self._files is None else tuple(map(Path, self._files))
 
     @property
     def images(self) -> np.ndarray:
@@ -467,22 +474,23 @@ class Split:
 
     def _digest_file(self, row: int) -> None:
         """Digest a file, unless it was digested before and has not changed."""
-        if self.paths is None:
+        if self._files is None:
             return
+        path = Path(self._files[row])
         try:
-            facts = self.paths[row].stat()
+            facts = path.stat()
         except FileNotFoundError:
-            raise FileNotFoundError(f"There is no image file {self.paths[row]}.") from None
-        stamp = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
-        known, before = self._file_digests[row], self._stamps[row]
-        if known is None or not (before == stamp or (self._fixed and before is None)):
-            digest = digest_image(self.paths[row])
+            raise FileNotFoundError(f"There is no image file {path}.") from None
+        stamp = [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
+        known, before = self._file_digests[row], self._stamps[row].tolist()
+        if known is None or not (before == stamp or (self._fixed and before[0] < 0)):
+            digest = digest_image(path)
             if self._fixed:
                 self._check_file(row, digest)
             self._file_digests[row] = digest
         # Within one tick of the file system's clock a file can change and keep its stamp.
         settled = time.time_ns() - max(stamp[1:]) > SETTLED_NANOSECONDS
-        self._stamps[row] = stamp if settled or self._fixed else None
+        self._stamps[row] = stamp if settled or self._fixed else -1
 
     def _check_file(self, row: int, digest: bytes) -> None:
         """Keep the digest of a file that is read for the first time; refuse one that has changed."""
@@ -491,7 +499,7 @@ class Split:
         elif self._file_digests[row] != digest:
             raise ValueError(
                 "Image files must stay as they were when they were loaded. Received other content "
-                f"in {self.paths and self.paths[row]}. Load the data set again."
+                f"in {self._files and Path(self._files[row])}. Load the data set again."
             )
 
     @property
@@ -522,7 +530,7 @@ class Split:
             self.image_size,
             {key: values[picked] for key, values in self.conditions.items()},
             pixels=None if self._pixels is None else self._pixels[picked],
-            paths=None if self.paths is None else [self.paths[row] for row in picked],
+            paths=None if self._files is None else [self._files[row] for row in picked],
             fit=self.fit,
             grey_range=self.grey_range,
             file_digests=[self._file_digests[row] for row in picked],
@@ -530,7 +538,8 @@ class Split:
             pack=self.pack,
             shift=self.shift,
         )
-        part._stamps = [self._stamps[row] for row in picked]
+        if self._files:
+            part._stamps = self._stamps[picked]
         if self._images is not None and self._images is not self._pixels:
             part._images = _read_only(self._images[picked])
         if self._digests is not None:
@@ -546,7 +555,7 @@ class Split:
             image_size,
             self.conditions,
             pixels=self._pixels,
-            paths=self.paths,
+            paths=self._files,
             fit=self.fit,
             grey_range=self.grey_range,
             file_digests=self._file_digests,
@@ -554,7 +563,7 @@ class Split:
             pack=self.pack,
             shift=self.shift,
         )
-        copy._stamps = list(self._stamps)
+        copy._stamps = self._stamps.copy()
         copy._digests = self._digests
         if image_size == self.image_size:
             copy._images = self._images
