@@ -21,7 +21,7 @@ os.environ["PYTHONHASHSEED"] = "0"
 # Tests, and the kernels that nbval starts, must see neither the user's tier nor the user's cache.
 os.environ.pop("TLH_TIER", None)
 os.environ.pop("COLAB_RELEASE_TAG", None)
-os.environ["TLH_LIVE"] = "0"  # nor do curves grow and sliders slide where nobody watches
+os.environ["TLH_LIVE"] = "0"  # nor do sliders slide where nobody watches
 _CACHE = tempfile.mkdtemp(prefix="tlhelpers-tests-")
 os.environ["TLH_CACHE"] = _CACHE
 

@@ -5,6 +5,7 @@ import io
 import re
 import sys
 from html.parser import HTMLParser
+from types import ModuleType
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -212,3 +213,30 @@ class TestLive:
     def test_without_ipywidgets_the_page_is_shown(self, shown, monkeypatch):
         monkeypatch.setitem(sys.modules, "ipywidgets", None)
         assert isinstance(explore(draw, CONTROLS), widgets.Explorer)
+
+
+class ZMQInteractiveShell:
+    """What a notebook's kernel is called."""
+
+
+class TestSomebodyWatches:
+    @pytest.fixture(autouse=True)
+    def undecided(self, monkeypatch):
+        monkeypatch.delenv("TLH_LIVE", raising=False)
+
+    def test_not_in_a_test(self):
+        assert widgets.live() is False
+
+    def test_in_a_kernel_unless_told_otherwise(self, monkeypatch):
+        monkeypatch.setattr("IPython.get_ipython", ZMQInteractiveShell)
+        assert widgets.live() is True
+        monkeypatch.setenv("TLH_LIVE", "0")
+        assert widgets.live() is False
+
+    def test_not_without_ipython(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "IPython", None)
+        assert widgets.live() is False
+
+    def test_not_where_another_module_has_that_name(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
+        assert widgets.live() is False

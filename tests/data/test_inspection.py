@@ -25,6 +25,12 @@ def photos(tmp_path, monkeypatch):
     return sorted(folder.iterdir())
 
 
+def look(photos):
+    """Return reasons, facts and all thumbnails."""
+    with inspect_images(photos, photos[0].parent) as (reasons, facts, thumbs):
+        return reasons, facts, thumbs[np.arange(len(photos))]
+
+
 def decodings(monkeypatch):
     """Count what is decoded."""
     real, seen = inspection.decoded, []
@@ -60,32 +66,42 @@ def test_the_same_pixels_have_the_same_content(tmp_path):
 
 def test_each_file_is_decoded_once(photos, monkeypatch):
     seen = decodings(monkeypatch)
-    first = inspect_images(photos, photos[0].parent)
+    first = look(photos)
     assert len(seen) == 7
-    second = inspect_images(photos, photos[0].parent)
+    second = look(photos)
     assert len(seen) == 8  # the broken one, which another version may read
     assert first[0] == second[0]
     assert [bool(reason) for reason in first[0]] == [False] * 6 + [True]
-    np.testing.assert_array_equal(first[1][:6], second[1][:6])
+    np.testing.assert_array_equal(first[1], second[1])
+    np.testing.assert_array_equal(first[2], second[2])
+    assert not first[2][6].any()
+    expected = Image.open(photos[1]).resize((32, 32), Image.Resampling.BOX)
+    np.testing.assert_array_equal(first[2][1], np.asarray(expected))
     photos[2].write_bytes(photos[3].read_bytes())
-    changed = inspect_images(photos, photos[0].parent)[1]
+    _, changed, thumbs = look(photos)
     assert len(seen) == 9
     assert changed[2] == changed[3] == first[1][3]
+    np.testing.assert_array_equal(thumbs[2], first[2][3])
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "foreign"])
 def test_damaged_memory_counts_as_none(photos, monkeypatch, tmp_path, damage):
-    first = inspect_images(photos, photos[0].parent)[1]
+    first = look(photos)
     (kept,) = (tmp_path / "cache" / "pictures").iterdir()
     content = bytearray(kept.read_bytes())
     content[len(content) // 2] ^= 1
     damaged = {"truncate": content[:-7], "flip": content, "empty": b"", "foreign": b"x" * 5000}
     kept.write_bytes(damaged[damage])
     seen = decodings(monkeypatch)
-    np.testing.assert_array_equal(inspect_images(photos, photos[0].parent)[1], first)
-    assert len(seen) == 7
-    inspect_images(photos, photos[0].parent)
-    assert len(seen) == 8
+    again = look(photos)
+    names = [name for name in first[1].dtype.names if name != "place"]
+    np.testing.assert_array_equal(again[1][names], first[1][names])
+    np.testing.assert_array_equal(again[2], first[2])
+    # What is whole is known, and the broken one is always tried.
+    count = {"flip": 2, "truncate": 3}.get(damage, 7)
+    assert len(seen) == count
+    look(photos)
+    assert len(seen) == count + 1
 
 
 def test_an_interrupted_look_is_kept(photos, monkeypatch):
@@ -98,17 +114,16 @@ def test_an_interrupted_look_is_kept(photos, monkeypatch):
 
     monkeypatch.setattr(inspection, "inspect_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        inspect_images(photos, photos[0].parent)
+        look(photos)
     monkeypatch.setattr(inspection, "inspect_image", real)
     seen = decodings(monkeypatch)
-    inspect_images(photos, photos[0].parent)
+    look(photos)
     assert len(seen) == 3
 
 
 def test_what_was_known_survives_an_interruption(photos, monkeypatch):
-    inspect_images(photos, photos[0].parent)
+    look(photos)
     Image.new("RGB", (50, 50)).save(photos[0])
-    monkeypatch.setattr(inspection, "_SECONDS_BETWEEN_SAVES", -1.0)
     real = inspection.counted
 
     def stops(*work):
@@ -119,35 +134,41 @@ def test_what_was_known_survives_an_interruption(photos, monkeypatch):
 
     monkeypatch.setattr(inspection, "counted", stops)
     with pytest.raises(KeyboardInterrupt):
-        inspect_images(photos, photos[0].parent)
+        look(photos)
     monkeypatch.setattr(inspection, "counted", real)
     seen = decodings(monkeypatch)
-    inspect_images(photos, photos[0].parent)
+    look(photos)
     assert len(seen) == 1
 
 
 def test_no_place_to_remember_in(photos, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TLH_CACHE", str(tmp_path / "file" / "cache"))
-    assert inspect_images(photos, photos[0].parent)[0][:6] == [""] * 6
+    assert look(photos)[0][:6] == [""] * 6
     monkeypatch.setenv("TLH_CACHE", str(tmp_path / "cache"))
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(inspection, "replacing", full)
-    assert inspect_images(photos, photos[0].parent)[0][:6] == [""] * 6
+    expected = look(photos)[2]
+    monkeypatch.setenv("TLH_CACHE", str(tmp_path / "another"))
+    for name in ("locked", "replacing"):
+        monkeypatch.setattr(inspection, name, full)
+    monkeypatch.setattr(inspection, "_AT_ONCE", 4)
+    reasons, _, thumbs = look(photos)
+    assert reasons[:6] == [""] * 6
+    np.testing.assert_array_equal(thumbs, expected)
 
 
 def test_lines_where_nobody_watches_a_bar(photos, monkeypatch, capsys):
-    inspect_images(photos, photos[0].parent)
+    look(photos)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(progress, "SECONDS", 0)
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
-    inspect_images(photos, photos[0].parent)
+    look(photos)
     assert "looking at photos: 3 of 7 files, " in capsys.readouterr().err
     monkeypatch.setenv("TQDM_DISABLE", "1")
-    inspect_images(photos, photos[0].parent)
+    look(photos)
     assert capsys.readouterr().err == ""
 
 
@@ -155,17 +176,41 @@ def test_a_bar_in_a_terminal(photos, monkeypatch):
     stream = io.StringIO()
     stream.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", stream)
-    assert len(inspect_images(photos, photos[0].parent)[0]) == 7
+    assert len(look(photos)[0]) == 7
 
 
-def test_remembering_takes_no_second_copy_of_what_is_known(tmp_path):
-    facts = np.zeros(4_000, inspection.FACTS)
-    facts["file"][:, :2] = np.arange(4_000, dtype="<u2")[:, None].view(np.uint8)
-    place = tmp_path / "facts"
+def test_two_looks_at_once(photos, monkeypatch):
+    seen = decodings(monkeypatch)
+    with inspect_images(photos[:4], photos[0].parent) as (_, _, some):
+        every = look(photos)[2]
+        assert len(seen) == 4 + 3
+        np.testing.assert_array_equal(some[np.arange(4)], every[:4])
+    look(photos)
+    assert len(seen) == 4 + 3 + 1
+
+
+def test_what_is_no_longer_there_is_forgotten(photos, tmp_path):
+    expected = look(photos)[2]
+    (kept,) = (tmp_path / "cache" / "pictures").iterdir()
+    size = kept.stat().st_size
+    look(photos[:4])
+    assert kept.stat().st_size == size
+    with inspect_images(photos[:2], photos[0].parent) as (_, _, thumbs):
+        assert kept.stat().st_size == size / 3
+        np.testing.assert_array_equal(thumbs[np.arange(2)], expected[:2])
+    np.testing.assert_array_equal(look(photos)[2], expected)
+
+
+def test_thumbnails_stay_on_disk(photos, monkeypatch):
+    """Of 4,000 files, in memory they would take 12 MB, and jobs that wait take 2."""
+    facts = np.zeros((), inspection.FACTS)
+    thumb = np.ones((32, 32, 3), np.uint8)
+    monkeypatch.setattr(inspection, "inspect_image", lambda *_: ("", facts, thumb))
+    look(photos)
     tracemalloc.start()
-    inspection._remember(place, [""] * 4_000, facts, {})
-    assert tracemalloc.get_traced_memory()[1] < 0.2 * facts.nbytes
+    with inspect_images([photos[0]] * 4_000, photos[0].parent) as (reasons, _, thumbs):
+        assert reasons == [""] * 4_000
+        assert thumbs[np.array([3, 3_999])].all()
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    known = inspection._remembered(place)
-    assert len(known) == 4_000
-    assert all(known[one["file"].tobytes()] == one for one in facts)
+    assert peak < 4e6

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from toys import random_images, random_split, small_backbone, striped_data
 
-from tlhelpers.evaluation.plots import learning_curves
 from tlhelpers.evaluation.scores import wilson_interval
 from tlhelpers.transfer.features import pooled_features
 from tlhelpers.transfer.runs import Run, predict_images
@@ -104,7 +103,3 @@ def test_predictions_in_batches_are_those_in_one(run, monkeypatch):
     monkeypatch.setattr("tlhelpers.transfer.recipes.inference_batch_size", lambda size: 4)
     np.testing.assert_allclose(predict_images(run.model, split), whole, atol=1e-6)
     assert predict_images(run.model, split.take([])).shape == (0, 2)
-
-
-def test_its_history_can_be_drawn(run):
-    assert len(learning_curves(run.history).axes) == 2

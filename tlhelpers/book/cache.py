@@ -40,7 +40,7 @@ def verify(folder: Path) -> tuple[int, int] | None:
         return None
     with store.locked():
         filed = store.open()
-        return len(filed), len(store.damaged(filed))
+        return len(filed), int(store.damaged(filed).sum())
 
 
 def clear(older_than: float = 0.0) -> int:

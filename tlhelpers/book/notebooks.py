@@ -38,7 +38,7 @@ KERNEL_ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else the debugger writes a notice to stderr
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # figures become outputs
-    "TLH_LIVE": "0",  # nobody watches: curves once, and figures to explore as a page
+    "TLH_LIVE": "0",  # nobody watches: figures to explore are a page
 }
 
 

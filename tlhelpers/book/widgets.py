@@ -5,14 +5,13 @@ import hashlib
 import html
 import io
 import itertools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
-
-from tlhelpers.evaluation.plots import live
 
 MOST_CONTROLS = 3
 MOST_STATES = 25
@@ -179,6 +178,25 @@ def explore(
         if sum(map(len, pictures.values())) <= MOST_BYTES:
             break
     return Explorer(kept, first, pictures, alt)
+
+
+def live() -> bool:
+    """Tell whether somebody is watching a notebook: figures to explore then have sliders.
+
+    Returns:
+        False outside Jupyter, and where ``TLH_LIVE=0`` (as when a whole chapter is executed).
+
+    Example:
+        >>> live()
+        False
+    """
+    if os.environ.get("TLH_LIVE") == "0":
+        return False
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return type(get_ipython()).__name__ in ("ZMQInteractiveShell", "Shell")
 
 
 def _chosen(

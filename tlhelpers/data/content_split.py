@@ -1,7 +1,6 @@
 """Splits that follow what pictures show, so that a test picture stays one when a folder grows."""
 
 import hashlib
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,8 @@ SPLITS = ("test", "validation", "train")
 
 MANY = 0.2
 """Share of pictures among near-copies above which groups are no longer placed by any member."""
+
+_FREE, _LEFT_OUT = len(SPLITS), len(SPLITS) + 1  # in place of the number of a split
 
 
 @dataclass(frozen=True)
@@ -96,53 +97,66 @@ def divide(
         >>> len(found.rows["test"]) >= 20
         True
     """
-    named = [
-        key if name is None else f"group {name}".encode(errors="replace")
-        for key, name in zip(keys, groups or [None] * len(keys), strict=True)
-    ]
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(named))}
-    key_of = np.array([numbers[key] for key in named], np.int64)
-    first: dict[bytes, int] = {}  # of each content, so that its groups are linked
-    same = np.array([(first.setdefault(key, row), row) for row, key in enumerate(keys)])
-    group_of, crowded = _group(key_of, np.concatenate([pairs, same]), labels)
-    split_of, left_out = _agree(given, group_of)
-    free = np.flatnonzero(split_of == "").tolist()
-    classes_of: dict[int, Counter[int]] = defaultdict(Counter)
-    for row in free:
-        classes_of[group_of[row]][int(labels[row])] += 1
-    alone = len(keys) if groups is None else list(groups).count(None)
-    for known_by in (keys, named) if alone >= (1 - MANY) * len(keys) else (named,):
-        keys_of: dict[int, set[bytes]] = defaultdict(set)
-        for row in free:
-            keys_of[group_of[row]].add(known_by[row])
-        near = sum(classes_of[group].total() for group in keys_of if len(keys_of[group]) > 1)
-        by_any = near <= MANY * len(free)
+    total, named = len(keys), keys
+    if groups is not None:
+        named = [
+            key if name is None else f"group {name}".encode(errors="replace")
+            for key, name in zip(keys, groups, strict=True)
+        ]
+    first = _first_of(keys)  # of each content, so that its groups are linked
+    again = np.flatnonzero(first != np.arange(total))
+    same = np.stack([first[again], again], axis=1)
+    group_of, crowded = _group(_first_of(named), np.concatenate([pairs, same]), labels)
+    side_of, left_out = _agree(given, group_of)
+    free = np.flatnonzero(side_of == _FREE)
+    group = group_of[free].astype(np.int64)
+    alone = total if groups is None else list(groups).count(None)
+    for known_by in (keys, named) if alone >= (1 - MANY) * total else (named,):
+        by_any = _count_linked(group, _first_of(known_by)[free]) <= MANY * len(free)
         if by_any:
             break
-    places = {
+    own = _place(keys, free, seed)
+    place = own if known_by is keys else _place(known_by, free, seed)
+    places = np.full(total, np.inf)
+    if by_any:
+        np.minimum.at(places, group, place)
+    else:
         # Another hash picks the key that speaks for all.
-        group: min(_place(key, seed) for key in some)
-        if by_any
-        else _place(min(some, key=lambda key: _place(key, "which")), seed)
-        for group, some in keys_of.items()
-    }
-    side, too_small = _carve(classes_of, places, shares, by_any)
-    split_of[free] = [side[group_of[row]] for row in free]
-    rows = {name: np.flatnonzero(split_of == name) for name in reversed(SPLITS)}
+        order = np.lexsort((_place(known_by, free, "which"), group))
+        speaks = order[np.diff(group[order], prepend=-1) > 0]
+        places[group[speaks]] = place[speaks]
+    side, too_small = _carve(group, labels[free], places, shares, by_any)
+    side_of[free] = side[group]
+    rows = {name: np.flatnonzero(side_of == SPLITS.index(name)) for name in reversed(SPLITS)}
     kept = pairs[~crowded[pairs[:, 0]]]
-    torn = known_by is named and 0 < alone < len(keys)
-    missed = sum(
-        split_of[row] == "train" and _place(keys[row], seed) < shares.get("test", 0) for row in free
-    )
+    torn = known_by is named and 0 < alone < total
+    in_train = side_of[free] == SPLITS.index("train")
+    missed = int((in_train & (own < shares.get("test", 0))).sum())
     return Division(
         rows, left_out, kept, frozenset(too_small), by_any, int(crowded.sum()), torn, missed
     )
 
 
-def _place(key: bytes, seed: object) -> float:
-    """Hash a key to a place between 0 and 1."""
-    digest = hashlib.sha256(f"{seed} ".encode() + key).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+def _first_of(keys: Sequence[bytes]) -> np.ndarray:
+    """Return the row at which each key comes first."""
+    first: dict[bytes, int] = {}
+    rows = (first.setdefault(key, row) for row, key in enumerate(keys))
+    return np.fromiter(rows, np.int64, len(keys))
+
+
+def _count_linked(group: np.ndarray, key_of: np.ndarray) -> int:
+    """Count the pictures in groups of more than one key."""
+    order = np.lexsort((key_of, group))
+    linked = (np.diff(group[order]) == 0) & (np.diff(key_of[order]) != 0)
+    return int(np.isin(group, group[order[1:]][linked]).sum())
+
+
+def _place(keys: Sequence[bytes], rows: np.ndarray, seed: object) -> np.ndarray:
+    """Hash the keys of some rows to places between 0 and 1."""
+    start = f"{seed} ".encode()
+    digests = (hashlib.sha256(start + keys[row]).digest() for row in rows)
+    places = (int.from_bytes(digest[:8], "big") / 2**64 for digest in digests)
+    return np.fromiter(places, float, len(rows))
 
 
 def _group(
@@ -154,9 +168,9 @@ def _group(
     class. Groups of more than a twentieth of all keys (and at least 8) are therefore taken apart,
     and all groups of a class that would have fewer than three.
     """
-    links, total = key_of[pairs], key_of.max() + 1
+    links, total = key_of[pairs], len(key_of)
     group = link(links, total)
-    crowded = np.bincount(group)[group] > max(8, total // 20)
+    crowded = np.bincount(group)[group] > max(8, len(np.unique(key_of)) // 20)
     of_row = group[key_of]
     for label in np.unique(labels):
         rows = labels == label
@@ -166,67 +180,82 @@ def _group(
 
 
 def _agree(given: np.ndarray, group_of: np.ndarray) -> tuple[np.ndarray, dict[int, int]]:
-    """Leave out of train and validation what belongs to a group of test, or of validation."""
-    rank = np.array([SPLITS.index(name or "train") for name in given.tolist()])
-    first = np.full(group_of.max() + 1, len(SPLITS))
-    np.minimum.at(first, group_of, rank)
-    kept = {group_of[row]: row for row in np.flatnonzero(rank == first[group_of])[::-1].tolist()}
-    left_out = np.flatnonzero(rank > first[group_of])
-    split_of = given.astype("U10")
-    split_of[left_out] = "left out"
-    return split_of, {row: kept[group_of[row]] for row in left_out.tolist()}
+    """Number each row's split; those that are outranked in their group by another's are left out."""
+    side_of = np.full(len(given), SPLITS.index("train"), np.int8)
+    for number, name in enumerate(SPLITS):
+        side_of[given == name] = number
+    least, kept = np.full(len(given), len(SPLITS), np.int8), np.full(len(given), len(given))
+    np.minimum.at(least, group_of, side_of)
+    stay = np.flatnonzero(side_of == least[group_of])
+    np.minimum.at(kept, group_of[stay], stay)
+    left_out = np.flatnonzero(side_of > least[group_of])
+    side_of[given == ""] = _FREE
+    side_of[left_out] = _LEFT_OUT
+    return side_of, dict(zip(left_out.tolist(), kept[group_of[left_out]].tolist(), strict=True))
 
 
 def _carve(
-    classes_of: Mapping[int, Counter[int]],
-    places: Mapping[int, float],
+    group: np.ndarray,
+    labels: np.ndarray,
+    places: np.ndarray,
     shares: Mapping[str, float],
     by_place: bool,
-) -> tuple[dict[int, str], set[int]]:
+) -> tuple[np.ndarray, set[int]]:
     """Give each group a split, from the pictures it has of each class and its place.
 
-    Returns the split of each group, and the classes that had too few groups for that.
+    Returns the number of each group's split, and the classes that had too few groups for that.
     """
-    names = [*shares, "train"]
-    bounds = np.cumsum(list(shares.values()))
-    side = {group: names[np.searchsorted(bounds, p, "right")] for group, p in places.items()}
-    counts: dict[str, Counter[int]] = {name: Counter() for name in names}
-    of_class: dict[int, list[int]] = defaultdict(list)
-    for group in sorted(places, key=places.__getitem__):
-        counts[side[group]].update(classes_of[group])
-        for label in classes_of[group]:
-            of_class[label].append(group)
-    totals = sum(counts.values(), Counter())
+    names, classes = [*shares, "train"], int(labels.max(initial=0)) + 1
+    side = np.searchsorted(np.cumsum(list(shares.values())), places, "right")
+    # One entry for each class of each group.
+    code, first, count = np.unique(group * classes + labels, return_index=True, return_counts=True)
+    of_group, of_label = np.divmod(code, classes)
+    start = np.searchsorted(of_group, np.arange(len(places) + 1))
+    counts = np.zeros((len(names), classes), int)
+    np.add.at(counts, (side[of_group], of_label), count)
+    in_order = np.lexsort((first, places[of_group]))
+    by_label = in_order[np.argsort(of_label[in_order], kind="stable")]
+    label_start = np.searchsorted(of_label[by_label], np.arange(classes + 1))
+    by_side = in_order[np.argsort(side[of_group[in_order]], kind="stable")]
+    seen = dict.fromkeys(of_label[by_side].tolist())  # in an order that is always the same
+    totals = {label: int(counts[:, label].sum()) for label in seen}
+    of_train = counts[names.index("train")]
     by_order = {
         label
         for label, total in totals.items()
         if not by_place
-        or ("test" in shares and counts["test"][label] > 1.5 * shares["test"] * total + 1)
-        or abs(counts["train"][label] / total / (1 - sum(shares.values())) - 1) > 1 / 3
+        or (
+            "test" in shares
+            and counts[names.index("test"), label] > 1.5 * shares["test"] * total + 1
+        )
+        or abs(of_train[label] / total / (1 - sum(shares.values())) - 1) > 1 / 3
     }
-    for group in {group for label in by_order for group in of_class[label]}:
-        counts[side[group]].subtract(classes_of[group])
-        counts["train"].update(classes_of[group])
-        side[group] = "train"
+    back = np.isin(of_group, of_group[np.isin(of_label, list(by_order))])
+    np.subtract.at(counts, (side[of_group[back]], of_label[back]), count[back])
+    np.add.at(of_train, of_label[back], count[back])
+    side[of_group[back]] = names.index("train")
 
     def fill(name: str, source: str, labels: Iterable[int], at_least_one: bool = False) -> set[int]:
         """Move groups in their order from one split to another that has too few of a class."""
         moved: set[int] = set()
-        if name not in counts or source not in counts:
+        if name not in names or source not in names:
             return moved
+        has, left = counts[names.index(name)], counts[names.index(source)]
         for label in sorted(labels, key=totals.__getitem__):
-            there = [group for group in of_class[label] if side[group] == source]
+            there = by_label[label_start[label] : label_start[label + 1]]
+            there = there[side[of_group[there]] == names.index(source)]
             wanted = 1 if at_least_one else max(1, round(shares[name] * totals[label]))
             if at_least_one:
-                there.sort(key=lambda group: classes_of[group][label])
-            for group in there:
-                has, more = counts[name][label], classes_of[group]
-                fits = has + more[label] <= wanted or (at_least_one and not has)
-                left = all(counts[source][one] > count for one, count in more.items())
-                if has < wanted and fits and left:
-                    side[group] = name
-                    counts[name].update(more)
-                    counts[source].subtract(more)
+                there = there[np.argsort(count[there], kind="stable")]
+            for one in there:
+                if has[label] >= wanted:
+                    break
+                every = slice(*start[of_group[one] : of_group[one] + 2])
+                fits = has[label] + count[one] <= wanted or (at_least_one and not has[label])
+                if fits and (left[of_label[every]] > count[every]).all():
+                    side[of_group[one]] = names.index(name)
+                    has[of_label[every]] += count[every]
+                    left[of_label[every]] -= count[every]
                     moved.add(label)
         return moved
 
@@ -240,4 +269,4 @@ def _carve(
     fill("validation", "test", totals, at_least_one=True)
     taken |= fill("train", "validation", totals, at_least_one=True)
     taken |= fill("train", "test", totals, at_least_one=True)
-    return side, taken | by_order
+    return np.array([SPLITS.index(name) for name in names])[side], taken | by_order

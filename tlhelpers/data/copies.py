@@ -6,6 +6,7 @@ would move it, and must agree in its details, which two pictures of the same sce
 """
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 
@@ -33,16 +34,21 @@ TURNS = tuple((quarters, mirrored) for mirrored in (False, True) for quarters in
 ALL = 5_000
 """Up to this many pictures each is compared with all others; of more, with those of its hashes."""
 
-# Pictures, hashed pictures, and pairs of pictures compared at once, as suits the memory.
-_BLOCK, _MANY, _PAIRS = 512, 4096, 64
+# Pictures, hashed pictures, pairs of pictures compared and thumbnails held at once, for the memory.
+_BLOCK, _MANY, _PAIRS, _HELD = 512, 4096, 64, 512
 # Hashes of a picture; bits of each, at least; pictures alike by one that are looked at, at most.
 _HASHES, _BITS, _CROWD = 16, 22, 256
 _REACH = 1.25  # how far a crop may move a pixel of a thumbnail
 
 
-def near_copies(
-    thumbs: np.ndarray, widths: np.ndarray, heights: np.ndarray
-) -> tuple[np.ndarray, bool]:
+class Thumbs(Protocol):
+    """Thumbnails, in memory or elsewhere."""
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        """Return those of some rows, ``uint8 [k, 32, 32, 3]``."""
+
+
+def near_copies(thumbs: Thumbs, widths: np.ndarray, heights: np.ndarray) -> tuple[np.ndarray, bool]:
     """Find the pairs of pictures that show the same.
 
     Whether two pictures are near-copies depends on these two only, unless one has more than ten
@@ -55,7 +61,8 @@ def near_copies(
     square.
 
     Args:
-        thumbs: ``uint8 [n, 32, 32, 3]``: each picture as a thumbnail, whatever its shape.
+        thumbs: ``uint8 [n, 32, 32, 3]``: each picture as a thumbnail, whatever its shape; or what
+            reads those of some rows.
         widths: ``int [n]``: widths of the pictures themselves (pixels).
         heights: ``int [n]``: their heights.
 
@@ -73,14 +80,13 @@ def near_copies(
     if not len(usable):
         return np.empty((0, 2), np.int64), False
     aspect = np.log(widths[usable] / heights[usable])
-    parts = np.split(usable, np.arange(_MANY, len(usable), _MANY))
-    plain = np.concatenate([_directions(thumbs[part]) for part in parts])
-    grids = plain.reshape(-1, 8, 8)
+    grids = np.empty((len(usable), 8, 8), np.float32)
+    for start in range(0, len(usable), _HELD):
+        grids[start : start + _HELD] = _directions(thumbs[usable[start : start + _HELD]])
     pairs, crowded = [np.empty((0, 2), np.int64)], False
     for turn in TURNS:
-        others = _turn(grids, turn).reshape(plain.shape)
         search = _compared if len(usable) <= ALL else _hashed
-        for first, second, some_left in search(plain, others):
+        for first, second, some_left in search(grids, turn):
             crowded |= some_left
             upright = 1 if turn[0] % 2 == 0 else -1
             near = np.abs(aspect[first] - upright * aspect[second]) < ASPECT
@@ -114,15 +120,17 @@ def _directions(thumbs: np.ndarray) -> np.ndarray:
     vectors = grey.reshape(len(thumbs), -1)
     vectors -= vectors.mean(axis=1, keepdims=True)
     # A standard deviation of 2 of 256 levels: below it there is nothing to compare.
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 16)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 16)
+    return grey
 
 
 _Found = Iterator[tuple[np.ndarray, np.ndarray, bool]]
 """Numbers of pictures, of others that are alike, and whether some were left out."""
 
 
-def _compared(plain: np.ndarray, others: np.ndarray) -> _Found:
-    """Compare each picture with all that come after it."""
+def _compared(grids: np.ndarray, turn: tuple[int, bool]) -> _Found:
+    """Compare each picture with all that come after it, turned."""
+    plain, others = grids.reshape(-1, 64), _turn(grids, turn).reshape(-1, 64)
     for start in range(0, len(plain), _BLOCK):
         alike = plain[start : start + _BLOCK] @ others[start:].T
         alike[np.tril_indices(len(alike), m=alike.shape[1])] = -1
@@ -131,16 +139,19 @@ def _compared(plain: np.ndarray, others: np.ndarray) -> _Found:
         yield first[kept] + start, second[kept] + start, len(kept) < len(first)
 
 
-def _hashed(plain: np.ndarray, others: np.ndarray) -> _Found:
-    """Compare each picture with those after it that share one of its hashes."""
-    n = len(plain)
-    # Sorted by hash and then by number, so that those after a picture stand together.
+def _hashed(grids: np.ndarray, turn: tuple[int, bool]) -> _Found:
+    """Compare each picture with those after it that share one of its hashes, turned."""
+    n = len(grids)
     bits = max(_BITS, n.bit_length() + 6)
-    keys = np.sort(_hashes(others, bits) * n + np.arange(n), axis=1)
-    for start in range(0, n, _MANY):
-        own = np.arange(start, min(start + _MANY, n))
+    blocks = [np.arange(start, min(start + _MANY, n)) for start in range(0, n, _MANY)]
+    keys = np.empty((_HASHES, n), np.int64)
+    for block in blocks:
+        keys[:, block] = _hashes(_turn(grids[block], turn), bits) * n + block
+    # Sorted by hash and then by number, so that those after a picture stand together.
+    keys.sort(axis=1)
+    for own in blocks:
         found, crowded = [], False
-        for codes, there in zip(_hashes(plain[own], bits), keys, strict=True):
+        for codes, there in zip(_hashes(grids[own], bits), keys, strict=True):
             low = np.searchsorted(there, codes * n + own, "right")
             count = np.searchsorted(there, (codes + 1) * n) - low
             crowded |= bool((count > _CROWD).any())
@@ -149,21 +160,23 @@ def _hashed(plain: np.ndarray, others: np.ndarray) -> _Found:
             within = np.arange(len(first)) - np.repeat(np.cumsum(count) - count, count)
             found.append(first * n + there[np.repeat(low, count) + within] % n)
         first, second = np.divmod(np.unique(np.concatenate(found)), n)
-        alike = np.einsum("nd,nd->n", plain[first], others[second])
-        first, second, alike = (one[alike >= LIKE] for one in (first, second, alike))
+        alike = np.empty(len(first), np.float32)
+        for start in range(0, len(first), _MANY):
+            part = slice(start, start + _MANY)
+            others = _turn(grids[second[part]], turn).reshape(-1, 64)
+            alike[part] = np.einsum("nd,nd->n", grids[first[part]].reshape(-1, 64), others)
+        like = alike >= LIKE
+        first, second, alike = first[like], second[like], alike[like]
         kept = _nearest(first, alike)
         yield first[kept], second[kept], crowded or len(kept) < len(first)
 
 
-def _hashes(vectors: np.ndarray, bits: int) -> np.ndarray:
+def _hashes(grids: np.ndarray, bits: int) -> np.ndarray:
     """Number the sides on which vectors lie of planes that are always the same: ``int64 [16, n]``."""
     planes = np.random.default_rng(0).normal(size=(bits, _HASHES, 64)).astype(np.float32)
-    codes = np.empty((_HASHES, len(vectors)), np.int64)
-    for start in range(0, len(vectors), _MANY):
-        part = vectors[start : start + _MANY].T
-        for number, some in enumerate(planes.transpose(1, 0, 2)):
-            codes[number, start : start + _MANY] = (2.0 ** np.arange(bits)) @ (some @ part > 0)
-    return codes
+    vectors = grids.reshape(-1, 64).T
+    sides = (some @ vectors > 0 for some in planes.transpose(1, 0, 2))
+    return np.array([(2.0 ** np.arange(bits)) @ one for one in sides], np.int64)
 
 
 def _nearest(rows: np.ndarray, alike: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.recfunctions import repack_fields
 
 from tlhelpers.data.audit import FolderAudit, count, first_few, printable
 from tlhelpers.data.augmentation import what_may_change_labels
@@ -91,23 +90,30 @@ def load_folder(
     check_fit(fit)
     seed = check_seed(seed)
     layout = find_files(root, _check_class_names(classes))
-    reasons, facts = inspect_images(layout.paths, root)
-    whole = [row for row, reason in enumerate(reasons) if not reason]
-    skipped = layout.skipped + [
-        (layout.paths[row], reason) for row, reason in enumerate(reasons) if reason
-    ]
-    class_names = _check_classes(root, layout, whole, classes, skipped)
-    facts = facts if len(whole) == len(facts) else facts[whole]
-    paths = [layout.paths[row] for row in whole]
-    names = [one.relative_to(root).as_posix() for one in paths]
+    with inspect_images(layout.paths, root) as (reasons, facts, thumbs):
+        whole = np.flatnonzero([not reason for reason in reasons])
+        skipped = layout.skipped + [
+            (Path(layout.paths[row]), reason) for row, reason in enumerate(reasons) if reason
+        ]
+        class_names = _check_classes(root, layout, whole, classes, skipped)
+        paths = [layout.paths[row] for row in whole]
+        names = [_below(root, one) for one in paths]
+        group_of = read_groups(groups, names)
+        hint = (
+            suggest_groups(names, class_names)
+            if groups is None
+            else _ungrouped(
+                [one for one, group in zip(names, group_of, strict=True) if group is None]
+            )
+        )
+        del names  # as long as the files' paths, and not needed to look for copies
+        pairs, some_left = near_copies(thumbs, facts["width"], facts["height"])
+    pairs, facts = (
+        np.searchsorted(whole, pairs),
+        facts if len(whole) == len(facts) else facts[whole],
+    )
     label_of = {name: label for label, name in enumerate(class_names)}
     labels = np.array([label_of[layout.classes[row]] for row in whole])
-
-    group_of = read_groups(groups, names)
-    keys = [one.tobytes() for one in facts["content"]]
-    pairs, some_left = near_copies(facts["thumb"], facts["width"], facts["height"])
-    # Thumbnails are nearly all of the facts, and not needed any more.
-    facts = repack_fields(facts[[name for name in facts.dtype.names or () if name != "thumb"]])
     given = np.array([layout.splits[row] for row in whole])
     shares = {
         name: share
@@ -116,9 +122,10 @@ def load_folder(
     }
     if shares:
         given[given == "train"] = ""
+    keys = [one.tobytes() for one in facts["content"]]
     division = divide(labels, keys, pairs, given, shares, seed, group_of)
     skipped += [
-        (paths[row], f"belongs together with {names[other]}")
+        (Path(paths[row]), f"belongs together with {_below(root, paths[other])}")
         for row, other in division.left_out.items()
     ]
     _check_splits(root, labels, class_names, division, skipped)
@@ -136,11 +143,6 @@ def load_folder(
     splits = {name: everything.take(rows, name=name) for name, rows in division.rows.items()}
     copies, near_copies_, several_classes = _name_copies(paths, labels, facts, division.pairs)
     cut = _share_cut(facts) if fit == "crop" else np.zeros(len(paths))
-    alone = [name for name, group in zip(names, group_of, strict=True) if group is None]
-    hints = [
-        suggest_groups(names, class_names) if groups is None else _ungrouped(alone),
-        what_may_change_labels(class_names),
-    ]
     audit = FolderAudit(
         folder=root,
         class_names=tuple(class_names),
@@ -158,7 +160,7 @@ def load_folder(
         tiny=int((np.minimum(facts["width"], facts["height"]) < SMALLEST).sum()),
         fit=fit,
         cut=float(cut.mean()),
-        most_cut=(paths[int(cut.argmax())], float(cut.max())) if cut.any() else None,
+        most_cut=(Path(paths[cut.argmax()]), float(cut.max())) if cut.any() else None,
         grey_range=grey_range,
         grey_files=int(facts["grey"].sum()),
         settled="test" not in shares or (division.settled and not some_left and len(paths) <= ALL),
@@ -167,7 +169,7 @@ def load_folder(
             *_notes(
                 class_names, division, some_left, shares, int(facts["sixteen"].sum()), len(paths)
             ),
-            *filter(None, hints),
+            *filter(None, (hint, what_may_change_labels(class_names))),
         ),
     )
     say(str(audit))
@@ -192,6 +194,11 @@ def _check_folder(root: Path) -> Path:
             f"load_folder takes a folder that holds one folder per class. Received the file {root}."
         )
     return root
+
+
+def _below(root: Path, path: str) -> str:
+    """Return a file's path below the folder, with slashes."""
+    return Path(path).relative_to(root).as_posix()
 
 
 def _check_shares(validation: float, test: float) -> None:
@@ -222,7 +229,7 @@ def _check_class_names(classes: Sequence[str] | None) -> Sequence[str] | None:
 def _check_classes(
     root: Path,
     layout: Layout,
-    whole: list[int],
+    whole: np.ndarray,
     wanted: Sequence[str] | None,
     skipped: list[tuple[Path, str]],
 ) -> list[str]:
@@ -281,7 +288,7 @@ _Sets = tuple[tuple[Path, ...], ...]
 
 
 def _name_copies(
-    paths: list[Path], labels: np.ndarray, facts: np.ndarray, pairs: np.ndarray
+    paths: list[str], labels: np.ndarray, facts: np.ndarray, pairs: np.ndarray
 ) -> tuple[_Sets, _Sets, _Sets]:
     """Name the files of the same picture, of nearly the same, and of both in several classes."""
     contents = np.unique(facts["content"], axis=0, return_inverse=True)[1].reshape(-1)
@@ -289,10 +296,11 @@ def _name_copies(
 
     def sets(numbers: np.ndarray, differing: np.ndarray) -> _Sets:
         """Name the files that share a number and differ in another."""
-        order = np.argsort(numbers, kind="stable")
+        several = np.flatnonzero(np.bincount(numbers)[numbers] > 1)
+        order = several[np.argsort(numbers[several], kind="stable")]
         rows = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
         found = [some.tolist() for some in rows if len(set(differing[some].tolist())) > 1]
-        return tuple(tuple(paths[row] for row in some) for some in sorted(found))
+        return tuple(tuple(Path(paths[row]) for row in some) for some in sorted(found))
 
     return sets(contents, np.arange(len(paths))), sets(looks, contents), sets(looks, labels)
 

@@ -2,17 +2,20 @@
 
 import contextlib
 import hashlib
-import time
-from collections.abc import Mapping, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
 from PIL import Image
 
 from tlhelpers.data.images import UnreadableImageError, decoded, file_content, has_alpha, on_white
-from tlhelpers.files import cache_folder, replacing
+from tlhelpers.files import cache_folder, locked, replacing
 from tlhelpers.progress import counted, mapped
 from tlhelpers.runtime import usable_cores
 
@@ -29,17 +32,39 @@ FACTS = np.dtype(
         ("low", "<i8"),
         ("high", "<i8"),
         ("sixteen", "?"),  # whether it is in colours of 16 bits, of which Pillow keeps 8
-        ("thumb", "u1", (THUMB, THUMB, 3)),
+        ("place", "<i8"),  # where its thumbnail lies, for Thumbnails
     ]
 )
 """What is known of an image file."""
 
-_SECONDS_BETWEEN_SAVES = 30.0
+# What is kept of it in the cache; the check is the SHA-256 of all that follows.
+_RECORD = np.dtype([("check", "u1", 32), ("facts", FACTS), ("thumb", "u1", (THUMB, THUMB, 3))])
+_AT_ONCE = 64  # records written at once
+
+
+class Thumbnails:
+    """Thumbnails of pictures, which lie in a file: ``thumbs[rows]`` reads those of some rows."""
+
+    def __init__(self, file: Any, places: np.ndarray, unwritten: Sequence[np.ndarray]) -> None:
+        """Hold the open file, the number of each picture's record, and what -1, -2 … stand for."""
+        self._file, self._places, self._unwritten = file, places, unwritten
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Return ``uint8 [k, 32, 32, 3]``."""
+        found = np.empty((len(rows), THUMB, THUMB, 3), np.uint8)
+        for thumb, place in zip(found, self._places[rows].tolist(), strict=True):
+            if place < 0:
+                thumb[:] = self._unwritten[~place]
+                continue
+            self._file.seek((place + 1) * _RECORD.itemsize - thumb.nbytes)
+            if self._file.readinto(thumb.data) < thumb.nbytes:
+                raise OSError(f"{self._file.name} was cut off while it was in use; start again.")
+        return found
 
 
 def inspect_image(
     path: Path, known: Mapping[bytes, np.ndarray] | None = None
-) -> tuple[str, np.ndarray]:
+) -> tuple[str, np.ndarray, np.ndarray | None]:
     """Decode a file to the end, unless a file of the same digest was decoded before.
 
     Args:
@@ -47,8 +72,8 @@ def inspect_image(
         known: Facts by the digest of the file. Defaults to none.
 
     Returns:
-        ``(reason, facts)``: why it can't be used, in a few words, or ``""`` for a whole image; and
-        one element of the dtype :data:`FACTS`.
+        ``(reason, facts, thumb)``: why it can't be used, in a few words, or ``""`` for a whole
+        image; one element of the dtype :data:`FACTS`; and its thumbnail if it was decoded.
 
     Example:
         >>> inspect_image(Path(__file__))[0]
@@ -59,20 +84,19 @@ def inspect_image(
         with file_content(path) as content:
             digest = hashlib.sha256(content).digest()
             if known and digest in known:
-                return "", known[digest]
+                return "", known[digest], None
             facts["file"] = np.frombuffer(digest, np.uint8)
             # JPEG's reduced decoding still reads the whole file.
             with decoded(content, 2 * THUMB) as image:
-                _describe(image, facts)
+                return "", facts, _describe(image, facts)
     except FileNotFoundError:
-        return "missing file", facts
+        return "missing file", facts, None
     except UnreadableImageError as error:
-        return str(error), facts
-    return "", facts
+        return str(error), facts, None
 
 
-def _describe(image: Image.Image, facts: np.ndarray) -> None:
-    """Fill in what a decoded image tells."""
+def _describe(image: Image.Image, facts: np.ndarray) -> np.ndarray:
+    """Fill in what a decoded image tells, and return its thumbnail."""
     facts["width"], facts["height"] = image.size
     facts["sixteen"] = image.info.get("sixteen", False)
     if image.mode == "F":
@@ -94,85 +118,125 @@ def _describe(image: Image.Image, facts: np.ndarray) -> None:
     digest.update(np.ascontiguousarray(content).data)
     facts["content"] = np.frombuffer(digest.digest(), np.uint8)
     # As it will be seen: a drawing on nothing looks like itself on white paper.
-    facts["thumb"] = np.asarray(on_white(image.resize((THUMB, THUMB), Image.Resampling.BOX)))
+    return np.asarray(on_white(image.resize((THUMB, THUMB), Image.Resampling.BOX)))
 
 
-def inspect_images(paths: Sequence[Path], folder: Path) -> tuple[list[str], np.ndarray]:
+@contextlib.contextmanager
+def inspect_images(
+    paths: Sequence[str | Path], folder: Path
+) -> Iterator[tuple[list[str], np.ndarray, Thumbnails]]:
     """Look at the files of a folder, with progress where it takes long.
 
     What is found is kept in the cache, for this version of Pillow, so that the next time files are
-    only digested; also when it was interrupted.
+    only digested; also when it was interrupted. Thumbnails stay there until they are asked for.
 
     Args:
         paths: The files.
         folder: The folder they lie in, which names what is kept.
 
-    Returns:
-        ``(reasons, facts)`` of each file, as :func:`inspect_image` gives them.
+    Yields:
+        ``(reasons, facts, thumbs)`` of each file, as :func:`inspect_image` gives them, but facts
+        and thumbnails of files that can't be used are zeros, and thumbnails are read by row.
     """
-    place = _place(folder)
-    known = _remembered(place)
+    with _opened(folder) as (file, lock):
+        facts = np.zeros(len(paths), FACTS)
+        facts["place"] = -1
+        unwritten = [np.zeros((THUMB, THUMB, 3), np.uint8)]  # what unusable files show
+        what = f"looking at {folder.resolve().name}"
+        reasons = _look(paths, what, facts, partial(_keep, file, lock, unwritten), _known(file))
+        _tidy(file, lock, facts["place"])
+        yield reasons, facts, Thumbnails(file, facts["place"], unwritten)
+
+
+def _look(
+    paths: Sequence[str | Path],
+    what: str,
+    facts: np.ndarray,
+    keep: Callable[[np.ndarray], np.ndarray],
+    known: Mapping[bytes, np.ndarray],
+) -> list[str]:
+    """Fill in the facts of each file, keep those that are new, and return the reasons."""
     reasons: list[str] = []
-    facts = np.zeros(len(paths), FACTS)
-    saved, between = time.monotonic(), _SECONDS_BETWEEN_SAVES
+    rows: list[int] = []
+    new = np.zeros(_AT_ONCE, _RECORD)
     pool = ThreadPoolExecutor(max(1, min(usable_cores(), len(paths))))
     try:
-        found = mapped(pool, lambda path: inspect_image(path, known), paths)
-        what = f"looking at {folder.resolve().name}"
-        for reason, one in counted(found, len(paths), what, " files"):
-            facts[len(reasons)] = one
+        found = mapped(pool, lambda path: inspect_image(Path(path), known), paths)
+        for reason, one, thumb in counted(found, len(paths), what, " files"):
+            if not reason:
+                facts[len(reasons)] = one
+            if thumb is not None:
+                new["facts"][len(rows)], new["thumb"][len(rows)] = one, thumb
+                rows.append(len(reasons))
             reasons.append(reason)
-            if time.monotonic() - saved > between:
-                began = time.monotonic()
-                _remember(place, reasons, facts, known)
-                saved = time.monotonic()
-                # All of it is written each time, which takes longer the more there is.
-                between = max(between, 20 * (saved - began))
+            if len(rows) == _AT_ONCE:
+                facts["place"][rows] = keep(new)
+                rows.clear()
     finally:
         pool.shutdown(cancel_futures=True)
-        _remember(place, reasons, facts, known)
-    return reasons, facts
+        if rows:
+            facts["place"][rows] = keep(new[: len(rows)])
+    return reasons
 
 
-def _place(folder: Path) -> Path | None:
-    """Name the file that keeps a folder's facts, or None where there is no cache to write to."""
-    name = hashlib.sha256(f"3 {PIL.__version__} {folder.resolve()}".encode(errors="replace"))
-    try:
-        return cache_folder() / "pictures" / name.hexdigest()[:24]
-    except OSError:
-        return None
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[tuple[Any, Callable[[], Any]]]:
+    """Open the file that keeps a folder's facts, or a temporary one where there is no cache."""
+    name = hashlib.sha256(f"4 {PIL.__version__} {folder.resolve()}".encode(errors="replace"))
+    with contextlib.ExitStack() as stack:
+        lock: Callable[[], Any] = contextlib.nullcontext
+        try:
+            place = cache_folder() / "pictures" / name.hexdigest()[:24]
+            place.parent.mkdir(exist_ok=True)
+            file = stack.enter_context(place.open("a+b", 0))
+            lock = partial(locked, place.parent.with_suffix(".lock"))
+        except OSError:
+            file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+        yield file, lock
 
 
-def _remembered(place: Path | None) -> dict[bytes, np.ndarray]:
+def _known(file: Any) -> dict[bytes, np.ndarray]:
     """Read what is known by the digest of each file; what is damaged counts as nothing."""
-    try:
-        stored = place.read_bytes() if place and place.is_file() else b""
-    except OSError:
-        return {}
-    content = memoryview(stored)[32:]
-    if hashlib.sha256(content).digest() != stored[:32]:
-        return {}
-    return {one["file"].tobytes(): one for one in np.frombuffer(content, FACTS)}
+    facts = np.zeros(file.seek(0, os.SEEK_END) // _RECORD.itemsize, FACTS)
+    known = {}
+    file.seek(0)
+    for place, one in enumerate(facts):
+        record = file.read(_RECORD.itemsize)
+        if hashlib.sha256(record[32:]).digest() == record[:32]:
+            facts[place] = np.frombuffer(record, _RECORD)["facts"][0]
+            facts["place"][place] = place
+            known[one["file"].tobytes()] = one
+    return known
 
 
-def _remember(
-    place: Path | None, reasons: list[str], facts: np.ndarray, known: Mapping[bytes, np.ndarray]
-) -> None:
-    """Keep what is known of whole images; where it can't be written, go on without."""
-    whole = np.array([not why for why in reasons], bool)
-    seen = facts[: len(reasons)]
-    seen = seen if whole.all() else seen[whole]
-    digests = {one.tobytes() for one in seen["file"]}
-    others = known.keys() - digests
-    if place is None or not (digests - known.keys() or (others and len(reasons) == len(facts))):
+def _keep(
+    file: Any, lock: Callable[[], Any], unwritten: list[np.ndarray], records: np.ndarray
+) -> np.ndarray:
+    """Add records at the end and return their places; what can't be written stays in memory."""
+    size = _RECORD.itemsize
+    for one in records:
+        one["check"] = np.frombuffer(hashlib.sha256(one.tobytes()[32:]).digest(), np.uint8)
+    with contextlib.suppress(OSError), lock():
+        # What a killed process left unfinished is filled up, and counts as unknown.
+        end = file.seek(0, os.SEEK_END)
+        content = bytes(-end % size) + records.tobytes()
+        if file.write(content) == len(content):
+            return -(-end // size) + np.arange(len(records))
+    unwritten += list(records["thumb"].copy())
+    return len(records) - len(unwritten) - 1 - np.arange(len(records))
+
+
+def _tidy(file: Any, lock: Callable[[], Any], places: np.ndarray) -> None:
+    """Write the file anew where most of it is of files that are no longer there."""
+    used, size = np.unique(places[places >= 0]), _RECORD.itemsize
+    if file.seek(0, os.SEEK_END) <= 2 * len(used) * size or isinstance(file.name, int):
         return
-    parts: list[memoryview | bytes] = [np.ascontiguousarray(seen).view(np.uint8).data]
-    if len(reasons) < len(facts):
-        parts += [known[one].tobytes() for one in others]
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    with contextlib.suppress(OSError), replacing(place) as path, path.open("wb") as file:
-        file.write(digest.digest())
-        for part in parts:
-            file.write(part)
+    with (
+        contextlib.suppress(OSError),
+        lock(),
+        replacing(file.name) as path,
+        path.open("wb") as fresh,
+    ):
+        for place in used.tolist():
+            file.seek(place * size)
+            fresh.write(file.read(size))

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -135,7 +136,6 @@ class Split:
         image_size: Height and width in pixels of the images this split gives.
         conditions: Facts known about each image (a drawn pose, a true label), each an
             array of length n; ``{}`` when nothing is known.
-        paths: The image files, or None for images held otherwise.
         pack: Name of the pack of recorded features that stands in for the pixels, or None.
         fit: How files become square, as for :func:`tlhelpers.read_image`.
         grey_range: Values of grey beyond 8 bits that become 0 and 255, or None for 0 and 65,535.
@@ -151,7 +151,7 @@ class Split:
         conditions: Mapping[str, np.ndarray] | None = None,
         *,
         pixels: np.ndarray | None = None,
-        paths: Sequence[Path] | None = None,
+        paths: Sequence[str | Path] | None = None,
         fit: str = "crop",
         grey_range: tuple[int, int] | None = None,
         file_digests: Sequence[bytes | None] | None = None,
@@ -163,11 +163,12 @@ class Split:
         self.name = name
         self.class_names = tuple(class_names)
         self.image_size = _positive("image_size", image_size)
-        self.paths = None if paths is None else tuple(Path(path) for path in paths)
+        # As strings, which take a quarter of the memory.
+        self._files = None if paths is None else [os.fspath(path) for path in paths]
         self.pack = pack
         self.shift = shift
         self._pixels = None if pixels is None else _read_only(pixels)
-        held = self.paths if self.paths is not None else self._pixels
+        held = self._files if self._files is not None else self._pixels
         images = len(file_digests or () if held is None else held)
         self.labels = _checked_labels(labels, len(self.class_names), images)
         self.conditions = _checked_conditions(conditions or {}, len(self))
@@ -175,7 +176,8 @@ class Split:
         self.fit = fit
         self.grey_range = grey_range
         self._file_digests = list(file_digests or [None] * len(self))
-        self._stamps: list[tuple[int, int, int] | None] = [None] * len(self)
+        # Size and times of each file as it was digested; -1 before.
+        self._stamps = np.full((len(self) if self._files else 0, 3), -1)
         self._fixed = fixed
         self._images: np.ndarray | None = None
         self._digests: list[bytes] | None = None
@@ -273,7 +275,7 @@ class Split:
             class_names,
             image_size,
             conditions,
-            paths=[Path(path) for path in paths],
+            paths=paths,
             fit=fit,
             grey_range=grey_range,
             file_digests=file_digests,
@@ -352,9 +354,9 @@ class Split:
         def fill(place: int) -> None:
             """Decode or resize one image into its place."""
             row = picked[place]
-            if self.paths is not None:
+            if self._files is not None:
                 image, digest = read_and_digest(
-                    self.paths[row], size, fit=self.fit, grey_range=self.grey_range
+                    Path(self._files[row]), size, fit=self.fit, grey_range=self.grey_range
                 )
                 self._check_file(row, digest)
             else:
@@ -375,6 +377,11 @@ class Split:
                 f"The embedded tier holds features of {self.pack}'s images, not their pixels. "
                 f"{HOW_TO_GET_PIXELS}{f' Drawn images are called {drawn!r}.' if drawn else ''}"
             )
+
+    @property
+    def paths(self) -> tuple[Path, ...] | None:
+        """The image files, or None for images held otherwise."""
+        return None if self._files is None else tuple(map(Path, self._files))
 
     @property
     def images(self) -> np.ndarray:
@@ -447,22 +454,23 @@ class Split:
 
     def _digest_file(self, row: int) -> None:
         """Digest a file, unless it was digested before and has not changed."""
-        if self.paths is None:
+        if self._files is None:
             return
+        path = Path(self._files[row])
         try:
-            facts = self.paths[row].stat()
+            facts = path.stat()
         except FileNotFoundError:
-            raise FileNotFoundError(f"There is no image file {self.paths[row]}.") from None
-        stamp = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
-        known, before = self._file_digests[row], self._stamps[row]
-        if known is None or not (before == stamp or (self._fixed and before is None)):
-            digest = digest_image(self.paths[row])
+            raise FileNotFoundError(f"There is no image file {path}.") from None
+        stamp = [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
+        known, before = self._file_digests[row], self._stamps[row].tolist()
+        if known is None or not (before == stamp or (self._fixed and before[0] < 0)):
+            digest = digest_image(path)
             if self._fixed:
                 self._check_file(row, digest)
             self._file_digests[row] = digest
         # Within one tick of the file system's clock a file can change and keep its stamp.
         settled = time.time_ns() - max(stamp[1:]) > SETTLED_NANOSECONDS
-        self._stamps[row] = stamp if settled or self._fixed else None
+        self._stamps[row] = stamp if settled or self._fixed else -1
 
     def _check_file(self, row: int, digest: bytes) -> None:
         """Keep the digest of a file that is read for the first time; refuse one that has changed."""
@@ -471,7 +479,7 @@ class Split:
         elif self._file_digests[row] != digest:
             raise ValueError(
                 "Image files must stay as they were when they were loaded. Received other content "
-                f"in {self.paths and self.paths[row]}. Load the data set again."
+                f"in {self._files and Path(self._files[row])}. Load the data set again."
             )
 
     @property
@@ -500,9 +508,9 @@ class Split:
         part.labels = _read_only(self.labels[picked])
         part.conditions = {key: values[picked] for key, values in self.conditions.items()}
         part._file_digests = [self._file_digests[row] for row in picked]
-        part._stamps = [self._stamps[row] for row in picked]
-        if self.paths is not None:
-            part.paths = tuple(self.paths[row] for row in picked)
+        if self._files is not None:
+            part._files = [self._files[row] for row in picked]
+            part._stamps = self._stamps[picked]
         if self._pixels is not None:
             part._pixels = _read_only(self._pixels[picked])
         if self._images is not None:
@@ -516,7 +524,7 @@ class Split:
         other = copy.copy(self)
         other.image_size = _positive("image_size", image_size)
         # Each finds by itself that a file has changed since it read it.
-        other._file_digests, other._stamps = list(self._file_digests), list(self._stamps)
+        other._file_digests, other._stamps = list(self._file_digests), self._stamps.copy()
         if image_size != self.image_size:
             other._images = None
         return other

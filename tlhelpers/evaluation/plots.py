@@ -1,7 +1,6 @@
 """The book's figures: one restrained style, readable without colour and on any background."""
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 from tlhelpers.evaluation.scores import Judged, Score, reliability
 
 if TYPE_CHECKING:
-    import keras
+    pass
 
 # Okabe & Ito's palette, told apart by readers with any colour vision (jfly.uni-koeln.de/color).
 COLOURS = {"scratch": "#6b6b6b", "frozen": "#0072b2", "tuned": "#d55e00"}
@@ -198,109 +197,3 @@ def reliability_diagram(run: Judged, split: str = "test") -> Figure:
         axis.set_ylabel("accuracy, %")
         axis.set_title(f"calibration error {measured.error:.3f}")
     return finish(figure)
-
-
-def learning_curves(history: Mapping[str, Sequence[float]], title: str = "") -> Figure:
-    """Draw loss and accuracy of each epoch, on training and validation images.
-
-    Args:
-        history: What a run's ``history`` or Keras's ``History.history`` holds.
-        title: Title of the figure. Defaults to none.
-
-    Returns:
-        The figure.
-
-    Raises:
-        ValueError: If there is no epoch in it.
-
-    Example:
-        >>> len(learning_curves({"loss": [1.0, 0.5], "accuracy": [0.5, 0.7]}).axes)
-        2
-    """
-    if not history.get("loss"):
-        raise ValueError(
-            "Curves need at least one epoch's loss. "
-            f"Received: {list(history) or 'an empty history'}; a head fitted in closed form has none."
-        )
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.8))
-        panels = (axes[0], "loss", "nats", 1), (axes[1], "accuracy", "%", 100)
-        for axis, key, unit, factor in panels:
-            for name, split, style in (key, "training", "-"), (f"val_{key}", "validation", "--"):
-                values = factor * np.asarray(history.get(name, []), float)
-                if len(values):
-                    marker = "." if len(values) < 40 else ""
-                    epochs = range(1, len(values) + 1)
-                    axis.plot(epochs, values, style, label=split, marker=marker)
-            axis.set_xlabel("epoch")
-            axis.set_ylabel(f"{key}, {unit}")
-            if axis.lines:
-                axis.legend()
-        if title:
-            figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    return finish(figure)
-
-
-def live() -> bool:
-    """Tell whether somebody is watching a notebook: curves are then redrawn as they grow.
-
-    Returns:
-        False outside Jupyter, and where ``TLH_LIVE=0`` (as when a whole chapter is executed).
-
-    Example:
-        >>> live()
-        False
-    """
-    if os.environ.get("TLH_LIVE") == "0":
-        return False
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    return type(get_ipython()).__name__ in ("ZMQInteractiveShell", "Shell")
-
-
-def live_curves(title: str = "") -> "keras.callbacks.Callback":
-    """Return a Keras callback that draws curves after each epoch, or once where nobody watches.
-
-    Args:
-        title: Title of the figure. Defaults to none.
-
-    Returns:
-        A callback for ``fit``, :func:`tlhelpers.model_transfer` or :func:`tlhelpers.from_scratch`.
-    """
-    import keras
-
-    class LiveCurves(keras.callbacks.Callback):
-        """Collect each epoch's figures and redraw them in place."""
-
-        def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-            """Start with no epochs."""
-            self.history: dict[str, list[float]] = {}
-            self.shown: Any = None
-
-        def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-            """Add an epoch."""
-            for name, value in (logs or {}).items():
-                self.history.setdefault(name, []).append(float(value))
-            if live():
-                self._draw()
-
-        def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-            """Leave the whole curve behind."""
-            if not live():
-                self._draw()
-
-        def _draw(self) -> None:
-            """Draw the figure, or draw it again in its place."""
-            try:
-                from IPython.display import display
-            except ImportError:
-                return
-            figure = learning_curves(self.history, title)
-            if self.shown is None:
-                self.shown = display(figure, display_id=live())
-            else:
-                self.shown.update(figure)
-
-    return LiveCurves()

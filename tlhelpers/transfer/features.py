@@ -20,7 +20,7 @@ from tlhelpers.transfer.engine import (
     forward_pass,
 )
 from tlhelpers.transfer.recipes import inference_batch_size
-from tlhelpers.transfer.store import FORMAT, FeatureStore
+from tlhelpers.transfer.store import FORMAT, FeatureStore, find
 
 if TYPE_CHECKING:
     import keras
@@ -173,18 +173,20 @@ def extract_features(
         }
     )
     wanted = images.digests()
-    first_of = {digest: i for i, digest in reversed(list(enumerate(wanted)))}
+    first = np.unique(np.array(wanted, "S32"), return_index=True)[1]
     with store.locked():
         filed = store.open()
-        known = {digest: filed[digest] for digest in first_of if digest in filed}
-        damaged = store.damaged(known)
-        if damaged:
+        place = find(filed, wanted)
+        known = np.unique(place[place >= 0])
+        damaged = known[store.damaged(filed[known])]
+        if len(damaged):
             print(
                 f"{len(damaged):,} of {len(known):,} stored features are damaged, and computed "
                 f"again ({store.folder})."
             )
         # An image that occurs twice is computed once.
-        missing = sorted(i for d, i in first_of.items() if d not in known or d in damaged)
+        wrong = (place[first] < 0) | np.isin(place[first], damaged)
+        missing = np.sort(first[wrong]).tolist()
         if missing:
             store.make_room(len(missing))
             constant = bool(batch_normalisation(base.model))
@@ -205,7 +207,10 @@ def extract_features(
             full = chosen == "keras"  # OpenVINO fills up its own requests, of a few images each
             _compute(forward, base.input_size, images, missing, wanted, store, progress, full)
             filed = store.open()
-    return store.read([filed[digest][0] for digest in wanted])
+            place = find(filed, wanted)
+            if (place < 0).any():
+                raise OSError(f"Stored features were lost as they were written ({store.folder}).")
+    return store.read(filed["row"][place])
 
 
 def pixel_scores(pool: "Dataset") -> Callable[["Split"], np.ndarray]:

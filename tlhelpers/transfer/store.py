@@ -22,9 +22,6 @@ RECORD = np.dtype([("digest", "V32"), ("row", "<u8"), ("check", "<u4"), ("own", 
 ANNOUNCED_BYTES = 1_000_000_000
 """What takes more room than this is announced before it is written."""
 
-Filed = dict[bytes, tuple[int, int]]
-"""Row and checksum filed under each image's digest."""
-
 
 class FeatureStore:
     """Rows of features on disk, in a folder named after what they are.
@@ -67,35 +64,36 @@ class FeatureStore:
                 self.index.touch()
             yield
 
-    def open(self) -> Filed:
-        """Return what is filed; entries that are damaged, or were left unfinished, are dropped."""
-        content, size = self.index.read_bytes(), RECORD.itemsize
-        count = len(content) // size
-        whole = [
-            entry
-            for entry in (content[i * size : (i + 1) * size] for i in range(count))
-            if zlib.crc32(entry[:-4]) == int.from_bytes(entry[-4:], "little")
-        ]
-        if len(whole) < count:
-            print(f"{count - len(whole):,} of {count:,} entries in {self.index} are damaged.")
-        if len(whole) * size < len(content):
-            write_atomically(self.index, b"".join(whole))
-        held = self.rows.stat().st_size // self.row_bytes
-        entries = np.frombuffer(b"".join(whole), RECORD).tolist()
-        # Of two for one image, the later counts.
-        return {digest: (row, check) for digest, row, check, _ in entries if row < held}
+    def open(self) -> np.ndarray:
+        """Return an entry for each image filed, in the order of their digests.
 
-    def damaged(self, filed: Filed) -> set[bytes]:
-        """Return the digests whose rows are not what was filed under them."""
-        if not filed:
-            return set()
+        Entries that are damaged, or were left unfinished, are dropped.
+        """
+        content, size = memoryview(self.index.read_bytes()), RECORD.itemsize
+        count = len(content) // size
+        ends = range(size, count * size + 1, size)
+        checks = (zlib.crc32(content[end - size : end - 4]) for end in ends)
+        filed = np.frombuffer(content[: count * size], RECORD)
+        filed = filed[filed["own"] == np.fromiter(checks, np.uint32, count)]
+        if len(filed) < count:
+            print(f"{count - len(filed):,} of {count:,} entries in {self.index} are damaged.")
+        if filed.nbytes < len(content):
+            write_atomically(self.index, filed.tobytes())
+        filed = filed[filed["row"] < self.rows.stat().st_size // self.row_bytes]
+        # Of two for one image, the later counts.
+        return filed[::-1][np.unique(_comparable(filed[::-1]), return_index=True)[1]]
+
+    def damaged(self, filed: np.ndarray) -> np.ndarray:
+        """Mark the entries whose rows are not what was filed under them."""
+        if not len(filed):
+            return np.zeros(0, bool)
         content = np.memmap(self.rows, np.uint8, "r").data
         size = self.row_bytes
-        return {
-            digest
-            for digest, (row, check) in filed.items()
-            if self._check(content[row * size : (row + 1) * size], digest) != check
-        }
+        found = (
+            self._check(content[row * size : (row + 1) * size], digest) != check
+            for digest, row, check, _ in (entry.item() for entry in filed)
+        )
+        return np.fromiter(found, bool, len(filed))
 
     def make_room(self, count: int) -> None:
         """Say that many rows are about to be written, and refuse where the disk has no room.
@@ -133,12 +131,14 @@ class FeatureStore:
             entries = zip(digests, places, map(self._check, rows, digests), strict=True)
             _append(self.index, b"".join(_entry(*entry) for entry in entries))
 
-    def read(self, rows: list[int]) -> np.ndarray:
+    def read(self, rows: np.ndarray) -> np.ndarray:
         """Return these rows, without copying where they lie one after the other."""
-        if not rows:
+        if not len(rows):
             return np.empty((0, *self.shape), self.dtype)
-        everything = np.memmap(self.rows, self.dtype, "r", shape=(max(rows) + 1, *self.shape))
-        if rows == list(range(rows[0], rows[0] + len(rows))):
+        rows = rows.astype(np.int64)
+        shape = (int(rows.max()) + 1, *self.shape)
+        everything = np.memmap(self.rows, self.dtype, "r", shape=shape)
+        if (np.diff(rows) == 1).all():
             return everything[rows[0] : rows[0] + len(rows)]
         picked = np.asarray(everything[rows])
         picked.flags.writeable = False
@@ -147,6 +147,20 @@ class FeatureStore:
     def _check(self, row: Any, digest: bytes) -> int:
         """Return the checksum of a row, of the image it is of, and of the store it belongs to."""
         return zlib.crc32(row, zlib.crc32(self.key + digest))
+
+
+def find(filed: np.ndarray, digests: Sequence[bytes]) -> np.ndarray:
+    """Return the place of each digest among what :meth:`FeatureStore.open` gave, or -1."""
+    if not len(filed):
+        return np.full(len(digests), -1)
+    known, wanted = _comparable(filed), np.array(digests, "S32")
+    place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[place] == wanted, place, -1)
+
+
+def _comparable(filed: np.ndarray) -> np.ndarray:
+    """Return digests as strings of bytes, which NumPy sorts."""
+    return np.ascontiguousarray(filed["digest"]).view("S32")
 
 
 def _entry(digest: bytes, row: int, check: int) -> bytes:

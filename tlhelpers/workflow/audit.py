@@ -65,10 +65,11 @@ def find_faults(data: Dataset, pictures: Pictures) -> tuple[list[Fault], np.ndar
     found += [Fault("in several classes", names(group)) for group in audit.several_classes]
     found += [Fault("stored more than once", names(group)) for group in audit.copies]
     found += [Fault("near-copies", names(group)) for group in audit.near_copies]
-    _, facts = inspect_images(pictures.paths, audit.folder)
+    with inspect_images(pictures.paths, audit.folder) as (_, facts, on_disk):
+        thumbs = on_disk[np.arange(len(facts))]
     shorter = np.minimum(facts["width"], facts["height"])
     # A few at a time, since NumPy takes each value in eight bytes.
-    parts = np.array_split(facts["thumb"], 1 + len(facts) // 512)
+    parts = np.array_split(thumbs, 1 + len(facts) // 128)
     spread = np.concatenate([one.reshape(len(one), -1).std(axis=1) for one in parts])
     for row, name in enumerate(map(printable, pictures.names)):
         if shorter[row] < TINY:
@@ -76,7 +77,7 @@ def find_faults(data: Dataset, pictures: Pictures) -> tuple[list[Fault], np.ndar
             found.append(Fault("tiny", (name,), size))
         if spread[row] < PLAIN:
             found.append(Fault("nearly uniform", (name,), f"{spread[row]:.1f} of 256 levels"))
-    return found, facts["thumb"]
+    return found, thumbs
 
 
 def pixel_features(thumbs: np.ndarray) -> np.ndarray:
