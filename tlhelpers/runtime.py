@@ -466,7 +466,10 @@ def _share_batches(devices: Sequence[str]) -> None:
     """Let several devices compute each batch together, from here on."""
     import keras
 
-    present = [name.upper() for name in keras.distribution.list_devices()]
+    listed = keras.distribution.list_devices
+    # Without a kind, Keras names no processor where there is a GPU; TensorFlow shares with either.
+    kinds = (None,) if keras.backend.backend() == "jax" else ("cpu", "gpu", "tpu")
+    present = [name.upper() for kind in kinds for name in listed(kind)]
     missing = sorted({name for name in devices if name.upper() not in present})
     if missing:
         raise ValueError(

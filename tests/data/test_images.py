@@ -124,6 +124,16 @@ def test_broken_exif_counts_as_upright():
     assert read_image(file, 32)[2, 2, 0] > 200
 
 
+def test_odd_exif_does_not_hinder_turning():
+    """A camera's name stored as a number, which Pillow can read and not write."""
+    name = struct.pack("<HHII", 0x010F, 12, 1, 38)  # a double, 38 bytes from the start
+    turn = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    exif = struct.pack("<2sHIH", b"II", 42, 8, 2) + name + turn + struct.pack("<Id", 0, 1.5)
+    turned = quadrants().transpose(Image.Transpose.ROTATE_90)
+    file = encode(turned, "PNG", exif=b"Exif\0\0" + exif)
+    np.testing.assert_array_equal(read_image(file, 32), np.asarray(quadrants()))
+
+
 def test_centre_is_cut_out_unstretched():
     pixels = np.zeros((10, 30, 3), np.uint8)
     pixels[:, 10:20] = ORANGE

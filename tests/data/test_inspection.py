@@ -3,6 +3,7 @@
 import io
 import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,9 +197,34 @@ def test_what_is_no_longer_there_is_forgotten(photos, tmp_path):
     look(photos[:4])
     assert kept.stat().st_size == size
     with inspect_images(photos[:2], photos[0].parent) as (_, _, thumbs):
-        assert kept.stat().st_size == size / 3
         np.testing.assert_array_equal(thumbs[np.arange(2)], expected[:2])
+    assert kept.stat().st_size == size / 3
     np.testing.assert_array_equal(look(photos)[2], expected)
+
+
+def test_what_another_user_keeps_is_read(photos, monkeypatch):
+    expected = look(photos)[2]
+    usual = Path.open
+
+    def open_to_read(path, mode="r", *args):
+        if mode == "a+b":
+            raise PermissionError(13, "Permission denied")
+        return usual(path, mode, *args)
+
+    monkeypatch.setattr(Path, "open", open_to_read)
+    seen = decodings(monkeypatch)
+    np.testing.assert_array_equal(look(photos)[2], expected)
+    assert len(seen) == 1  # the damaged one
+
+
+def test_a_file_that_others_change_meanwhile_is_noticed(photos, tmp_path):
+    look(photos)
+    (kept,) = (tmp_path / "cache" / "pictures").iterdir()
+    with inspect_images(photos, photos[0].parent) as (_, _, thumbs):
+        content, size = kept.read_bytes(), kept.stat().st_size // 6
+        kept.write_bytes(content[size:] + content[:size])
+        with pytest.raises(OSError, match="was changed while it was in use"):
+            thumbs[np.arange(6)]
 
 
 def test_thumbnails_stay_on_disk(photos, monkeypatch):

@@ -8,12 +8,12 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from tlhelpers.data.jpeg import has_hole
 
@@ -34,6 +34,18 @@ _UNREADABLE = (
     zlib.error,
     Image.DecompressionBombError,
 )
+
+# The EXIF orientation tag (0x0112) to the transposition that undoes it; 1 is upright.
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 FITS = ("crop", "pad", "stretch")
 """The ways to make a picture square: its middle, all of it on black, or all of it out of shape."""
@@ -239,11 +251,7 @@ def decoded(content: bytes, enough: int) -> Iterator[Image.Image]:
         image.info["sixteen"] = image.mode[0] != "I" and ";16" in str(getattr(image, "tile", ""))
         with _room_for_pixels.hold(pixels, limit), image:
             image.load()
-            # Once it is loaded: Pillow turns TIFF files itself, and takes the tag away. Broken EXIF
-            # counts as upright; too little memory to turn a picture does not.
-            with suppress(*(kind for kind in _UNREADABLE if kind is not MemoryError)):
-                ImageOps.exif_transpose(image, in_place=True)
-            yield image
+            yield _upright(image)
     except _UNREADABLE as error:
         if isinstance(error, UnreadableImageError):
             raise
@@ -337,6 +345,19 @@ def _unknown(head: bytes) -> UnreadableImageError:
     """Name what a file is instead of an image that Pillow reads."""
     heic = head[4:11] in (b"ftyphei", b"ftyphev", b"ftypmif")
     return UnreadableImageError("a HEIC photograph; export it as JPEG" if heic else "not an image")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Undo the rotation that the camera noted in EXIF; broken EXIF counts as upright.
+
+    Asked of a loaded image: Pillow turns TIFF files itself, and takes the tag away. Pillow's own
+    ``exif_transpose`` also writes the EXIF anew, which is slow and fails for odd values.
+    """
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except _UNREADABLE:
+        orientation = 1
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
 def _rgb(image: Image.Image, grey_range: tuple[int, int] | None) -> Image.Image:

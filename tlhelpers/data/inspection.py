@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,20 +46,27 @@ _AT_ONCE = 64  # records written at once
 class Thumbnails:
     """Thumbnails of pictures, which lie in a file: ``thumbs[rows]`` reads those of some rows."""
 
-    def __init__(self, file: Any, places: np.ndarray, unwritten: Sequence[np.ndarray]) -> None:
-        """Hold the open file, the number of each picture's record, and what -1, -2 … stand for."""
-        self._file, self._places, self._unwritten = file, places, unwritten
+    def __init__(self, file: Any, facts: np.ndarray, unwritten: Sequence[np.ndarray]) -> None:
+        """Hold the open file, the facts of each picture, and what places -1, -2 … stand for."""
+        self._file, self._facts, self._unwritten = file, facts, unwritten
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """Return ``uint8 [k, 32, 32, 3]``."""
         found = np.empty((len(rows), THUMB, THUMB, 3), np.uint8)
-        for thumb, place in zip(found, self._places[rows].tolist(), strict=True):
+        for thumb, row in zip(found, rows, strict=True):
+            place = int(self._facts["place"][row])
             if place < 0:
                 thumb[:] = self._unwritten[~place]
                 continue
-            self._file.seek((place + 1) * _RECORD.itemsize - thumb.nbytes)
-            if self._file.readinto(thumb.data) < thumb.nbytes:
-                raise OSError(f"{self._file.name} was cut off while it was in use; start again.")
+            self._file.seek(place * _RECORD.itemsize)
+            record = self._file.read(_RECORD.itemsize)
+            # The check comes first, then the digest of the picture's file.
+            if (
+                len(record) < _RECORD.itemsize
+                or record[32:64] != self._facts["file"][row].tobytes()
+            ):
+                raise OSError(f"{self._file.name} was changed while it was in use; start again.")
+            thumb[:] = np.frombuffer(record, _RECORD)["thumb"][0]
         return found
 
 
@@ -144,8 +152,8 @@ def inspect_images(
         unwritten = [np.zeros((THUMB, THUMB, 3), np.uint8)]  # what unusable files show
         what = f"looking at {folder.resolve().name}"
         reasons = _look(paths, what, facts, partial(_keep, file, lock, unwritten), _known(file))
-        _tidy(file, lock, facts["place"])
-        yield reasons, facts, Thumbnails(file, facts["place"], unwritten)
+        yield reasons, facts, Thumbnails(file, facts, unwritten)
+    _tidy(file, lock, facts)
 
 
 def _look(
@@ -184,14 +192,21 @@ def _opened(folder: Path) -> Iterator[tuple[Any, Callable[[], Any]]]:
     """Open the file that keeps a folder's facts, or a temporary one where there is no cache."""
     name = hashlib.sha256(f"4 {PIL.__version__} {folder.resolve()}".encode(errors="replace"))
     with contextlib.ExitStack() as stack:
+        file: Any
         lock: Callable[[], Any] = contextlib.nullcontext
         try:
             place = cache_folder() / "pictures" / name.hexdigest()[:24]
             place.parent.mkdir(exist_ok=True)
-            file = stack.enter_context(place.open("a+b", 0))
+            try:
+                file = stack.enter_context(place.open("a+b", 0))
+            except PermissionError:  # another user's, who shares the cache: only read
+                file = stack.enter_context(place.open("rb", 0))
             lock = partial(locked, place.parent.with_suffix(".lock"))
         except OSError:
-            file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+            try:
+                file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+            except OSError:  # nor a folder for temporary files
+                file = io.BytesIO()
         yield file, lock
 
 
@@ -216,7 +231,8 @@ def _keep(
     size = _RECORD.itemsize
     for one in records:
         one["check"] = np.frombuffer(hashlib.sha256(one.tobytes()[32:]).digest(), np.uint8)
-    with contextlib.suppress(OSError), lock():
+    # Where there are no locks, older releases of filelock raise NotImplementedError.
+    with contextlib.suppress(OSError, NotImplementedError), lock():
         # What a killed process left unfinished is filled up, and counts as unknown.
         end = file.seek(0, os.SEEK_END)
         content = bytes(-end % size) + records.tobytes()
@@ -226,17 +242,18 @@ def _keep(
     return len(records) - len(unwritten) - 1 - np.arange(len(records))
 
 
-def _tidy(file: Any, lock: Callable[[], Any], places: np.ndarray) -> None:
-    """Write the file anew where most of it is of files that are no longer there."""
-    used, size = np.unique(places[places >= 0]), _RECORD.itemsize
-    if file.seek(0, os.SEEK_END) <= 2 * len(used) * size or isinstance(file.name, int):
+def _tidy(file: Any, lock: Callable[[], Any], facts: np.ndarray) -> None:
+    """Write the closed file anew where most of it is of files that are no longer there."""
+    name, size = getattr(file, "name", 0), _RECORD.itemsize
+    if isinstance(name, int):  # a temporary one
         return
-    with (
-        contextlib.suppress(OSError),
-        lock(),
-        replacing(file.name) as path,
-        path.open("wb") as fresh,
-    ):
-        for place in used.tolist():
-            file.seek(place * size)
-            fresh.write(file.read(size))
+    with contextlib.suppress(OSError, NotImplementedError), lock():
+        length = os.path.getsize(name)
+        if length <= 2 * len(facts) * size:
+            return
+        here = {one.tobytes() for one in facts["file"]}
+        with replacing(name) as path, open(name, "rb", 0) as old, path.open("wb") as fresh:
+            for digest, one in _known(old).items():
+                if digest in here:
+                    old.seek(int(one["place"]) * size)
+                    fresh.write(old.read(size))

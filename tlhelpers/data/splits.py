@@ -177,7 +177,7 @@ class Split:
         self.grey_range = grey_range
         self._file_digests = list(file_digests or [None] * len(self))
         # Size and times of each file as it was digested; -1 before.
-        self._stamps = np.full((len(self) if self._files else 0, 3), -1)
+        self._stamps = np.full((len(self) if self._files else 0, 3), -1, np.int64)
         self._fixed = fixed
         self._images: np.ndarray | None = None
         self._digests: list[bytes] | None = None
@@ -523,6 +523,7 @@ class Split:
         """Return the same images in another size; they are resized from the originals."""
         other = copy.copy(self)
         other.image_size = _positive("image_size", image_size)
+        other.conditions = dict(self.conditions)
         # Each finds by itself that a file has changed since it read it.
         other._file_digests, other._stamps = list(self._file_digests), self._stamps.copy()
         if image_size != self.image_size:
@@ -691,6 +692,8 @@ def in_threads(
         >>> in_threads(len, ["a", "bc"])
         [1, 2]
     """
+    if what is None and len(items) < 2:
+        return [function(item) for item in items]
     with ThreadPoolExecutor(max(1, min(usable_cores(), len(items)))) as pool:
         results = mapped(pool, function, items)
         return list(counted(results, len(items), what, " images") if what else results)

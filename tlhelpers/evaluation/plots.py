@@ -1,16 +1,13 @@
 """The book's figures: one restrained style, readable without colour and on any background."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
 from tlhelpers.evaluation.scores import Judged, Score, reliability
-
-if TYPE_CHECKING:
-    pass
 
 # Okabe & Ito's palette, told apart by readers with any colour vision (jfly.uni-koeln.de/color).
 COLOURS = {"scratch": "#6b6b6b", "frozen": "#0072b2", "tuned": "#d55e00"}

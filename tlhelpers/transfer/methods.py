@@ -138,7 +138,7 @@ def model_transfer(
         recipe: How to train. Defaults to :func:`tlhelpers.transfer.recipes.fine_tuning`.
         augmentation: How views may differ from the images. Defaults to ``Augmentation()``.
         seed: Seed of views, order and dropout. Defaults to 0.
-        callbacks: More Keras callbacks, such as live curves. Defaults to none.
+        callbacks: More Keras callbacks. Defaults to none.
 
     Returns:
         The run, named ``"tuned"``.
@@ -216,7 +216,7 @@ def from_scratch(
         grid: Cells along each side over which feature maps are averaged before the head. Defaults
             to 1.
         seed: Seed of the weights, the order, augmentation and dropout. Defaults to 0.
-        callbacks: More Keras callbacks, such as live curves. Defaults to none.
+        callbacks: More Keras callbacks. Defaults to none.
 
     Returns:
         The run, named ``"scratch"``.

@@ -196,7 +196,7 @@ def train(
             recipe or a callback watches them.
         recipe: How to train.
         factors: Factor on the learning rate by a variable's path. Defaults to 1 for all.
-        callbacks: More Keras callbacks, such as live curves. Defaults to none.
+        callbacks: More Keras callbacks. Defaults to none.
         whole: The model that a ``ModelCheckpoint`` saves, where it is not the one trained but has
             its layers. Defaults to ``model``.
 
