@@ -152,14 +152,17 @@ def inspect(started: Any, path: Path) -> Visit:
     visit.formulas = (counts[0], counts[1], counts[2])
     visit.downloads = page.eval_on_selector_all(".btn-download-source-button", ADDRESSES)
     visit.colab = page.eval_on_selector_all("a[href*='colab.research']", ADDRESSES)
+    for size in (PHONE, DESKTOP):  # of the whole page, before any of it is taken away
+        page.set_viewport_size(size)
+        page.wait_for_timeout(200)  # for scripts that follow the window
+        visit.overflow[size["width"]] = page.evaluate(OVERFLOW)
+    page.evaluate(FEWER_ALIKE)
     for size, theme in ((DESKTOP, "light"), (PHONE, "dark")):
         page.set_viewport_size(size)
         page.emulate_media(color_scheme=theme)
         page.wait_for_function(f"document.documentElement.dataset.theme == '{theme}'")
         page.wait_for_timeout(500)  # the theme moves things about for a moment
-        visit.overflow[size["width"]] = page.evaluate(OVERFLOW)
         options = {"preload": False, "resultTypes": ["violations"], "runOnly": WCAG}
-        page.evaluate(FEWER_ALIKE)
         found = Axe().run(page, options=options).response["violations"]
         visit.violations[theme] = [
             f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]

@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -164,7 +163,7 @@ class Split:
         self.class_names = tuple(class_names)
         self.image_size = _positive("image_size", image_size)
         # As strings, which take a quarter of the memory.
-        self._files = None if paths is None else [os.fspath(path) for path in paths]
+        self._files = None if paths is None else [str(Path(path)) for path in paths]
         self.pack = pack
         self.shift = shift
         self._pixels = None if pixels is None else _read_only(pixels)
