@@ -30,7 +30,10 @@ import pytest  # noqa: E402
 from building import find_chromium, make  # noqa: E402
 from servers import serving  # noqa: E402
 
+from tlhelpers.transfer import recipes  # noqa: E402
+
 matplotlib.use("Agg")  # for tests; a kernel keeps its own inline backend
+recipes.MOST_AT_ONCE = 32  # every batch is filled up, and most tests have a few dozen images
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -77,6 +80,19 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.fixture(scope="module")
+def eagerly():
+    """Run Keras without graphs, whose tracing takes longer than a few small steps.
+
+    From the first test that uses it to the end of its file.
+    """
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture
 def server(tmp_path: Path):
     """A web server for the folder ``served``."""
@@ -90,6 +106,13 @@ def chromium() -> str:
     found = find_chromium()
     assert found is not None
     return found
+
+
+@pytest.fixture(scope="session")
+def real_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that all workers share: unpacking and decoding real data take a while."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if _WORKER else base) / "real"
 
 
 @pytest.fixture(scope="session")

@@ -13,15 +13,22 @@ from tlhelpers.data.downloads import fetch
 from tlhelpers.data.packs import load_pack
 
 MOBILENET = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+VGG16 = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 BOOK = Path(__file__).resolve().parents[2] / "book"
+CASES = [  # the listing, its network and weights, and how many stages it gives
+    ("lst-01-features", "mobilenet_v2", MOBILENET, 1),
+    ("lst-04-stages", "vgg16", VGG16, 5),
+    ("lst-05-features", "vgg16", VGG16, 1),
+]
 RUN = """
-import sys
-
+import json, sys
 import numpy as np
-
 images = np.load(sys.argv[1])
-{listing}
-np.savez(sys.argv[2], *(features if isinstance(features, list) else [features]))
+for name, code in json.loads(sys.argv[2]).items():
+    names = {"images": images.copy()}
+    exec(code, names)
+    features = names["features"]
+    np.savez(f"{name}.npz", *(features if isinstance(features, list) else [features]))
 """
 
 
@@ -35,31 +42,34 @@ def listing(name):
     raise LookupError(name)
 
 
-@pytest.mark.mirror
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "backbone", "weights", "last"),
-    [
-        ("lst-01-features", "mobilenet_v2", MOBILENET, 1),
-        ("lst-04-stages", "vgg16", "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5", 5),
-        ("lst-05-features", "vgg16", "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5", 1),
-    ],
-)
-def test_plain_keras_gives_the_recorded_features(tmp_path, name, backbone, weights, last):
-    """Rounding is off by half a step, 1.6 % of a channel's range at most; Pillow adds a little."""
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory):
+    """Eight photographs, and the folder of what the listings make of them, each on its own."""
     from tlhelpers import load_dataset
 
+    folder = tmp_path_factory.mktemp("listings")
     photographs = load_dataset("cats_dogs", tier="real").test.take(range(0, 1000, 125))
-    np.save(tmp_path / "images.npy", photographs.load())
-    code = listing(name).replace('weights="imagenet"', f"weights={str(fetch(weights))!r}")
-    script = tmp_path / "listing.py"
-    script.write_text(RUN.format(listing=code), encoding="utf-8")
+    np.save(folder / "images.npy", photographs.load())
+    codes = {
+        name: listing(name).replace('weights="imagenet"', f"weights={str(fetch(weights))!r}")
+        for name, _, weights, _ in CASES
+    }
     done = subprocess.run(
-        [sys.executable, script, tmp_path / "images.npy", tmp_path / "features.npz"],
+        [sys.executable, "-c", RUN, "images.npy", json.dumps(codes)],
+        cwd=folder,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    return photographs, folder
+
+
+@pytest.mark.mirror
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "backbone", "weights", "last"), CASES)
+def test_plain_keras_gives_the_recorded_features(listed, name, backbone, weights, last):
+    """Rounding is off by half a step, 1.6 % of a channel's range at most; Pillow adds a little."""
+    photographs, folder = listed
     pack = load_pack("cats_dogs")
     network = next(
         one
@@ -67,7 +77,7 @@ def test_plain_keras_gives_the_recorded_features(tmp_path, name, backbone, weigh
         if (one.backbone, one.weights) == (backbone, "pretrained")
         and "0.00392" not in one.preprocessing
     )
-    with np.load(tmp_path / "features.npz") as stored:
+    with np.load(folder / f"{name}.npz") as stored:
         outputs = list(stored.values())
     assert len(outputs) == last
     for stage, features in zip(network.stages[-last:], outputs, strict=True):

@@ -79,7 +79,8 @@ def test_progress_without_a_terminal(tmp_path, monkeypatch, capsys):
     assert 2 <= len(heard) <= 5
     assert heard[0] in ("features 0", "features 1", "features 2")
     assert ("3", "still running") in lines
-    execute(source, tmp_path / "out.ipynb", progress=False)
+    quick = write(tmp_path / "01_b.ipynb", "print(1)")
+    execute(quick, tmp_path / "out.ipynb", progress=False)
     assert capsys.readouterr().err == ""
 
 

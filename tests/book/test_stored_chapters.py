@@ -195,26 +195,25 @@ def test_an_empty_frame_is_not_stored_and_a_picture_is():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("stored", "status"),
-    [("mean 0.126 in 9 s\n", 0), ("mean 0.127 in 9 s\n", 1)],
-    ids=["same", "different"],
-)
-def test_a_checked_output_is_compared_and_stderr_is_not(tmp_path, stored, status):
+def test_a_checked_output_is_compared_and_stderr_is_not(tmp_path):
     source = """# NBVAL_CHECK_OUTPUT
 import sys
 print('a notice of today', file=sys.stderr)
 print('mean 0.126 in 3.2 s')"""
-    output = NEW.new_output("stream", name="stdout", text=stored)
-    cell = NEW.new_code_cell(source, execution_count=1, outputs=[output])
-    chapter = tmp_path / "01_tiny.ipynb"
-    nbformat.write(notebooks.normalise(NEW.new_notebook(cells=[cell])), chapter)
+    for name, stored in (("same", "mean 0.126 in 9 s\n"), ("other", "mean 0.127 in 9 s\n")):
+        output = NEW.new_output("stream", name="stdout", text=stored)
+        cell = NEW.new_code_cell(source, execution_count=1, outputs=[output])
+        notebook = notebooks.normalise(NEW.new_notebook(cells=[cell]))
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
     options = re.search(r"(--nbval-lax .*sanitize\.cfg)", (ROOT / "Makefile").read_text())
     # A test of this folder goes along, as in the Makefile, so that its conftest.py is read.
     other = "tests/test_project.py::test_versions_agree"
-    command = [sys.executable, "-m", "pytest", *options[1].split(), other, chapter]
+    command = [sys.executable, "-m", "pytest", "-rA", *options[1].split(), other, tmp_path]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == status, done.stdout
+    assert done.returncode == 1, done.stdout
+    assert re.search(r"^PASSED .*same\.ipynb::Cell 0$", done.stdout, re.M), done.stdout
+    assert re.search(r"^FAILED .*other\.ipynb::Cell 0", done.stdout, re.M), done.stdout
+    assert "2 passed" in done.stdout
 
 
 def test_pictures_on_other_pages_are_the_chapters_own(root):

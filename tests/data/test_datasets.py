@@ -32,12 +32,6 @@ def plain(tmp_path, monkeypatch):
     monkeypatch.setenv("TLH_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.fixture(scope="module")
-def real_cache(tmp_path_factory):
-    """A cache that the tests of real data share, since unpacking takes a while."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
 def real(real_cache, monkeypatch):
     monkeypatch.setenv("TLH_MIRROR", MIRROR)

@@ -6,6 +6,11 @@ import pytest
 from tlhelpers.data.splits import Dataset, Source, Split
 from tlhelpers.experiments.field import adaptation
 
+pytestmark = [
+    pytest.mark.usefixtures("eagerly"),
+    pytest.mark.filterwarnings("ignore:Even though the .tf.config"),
+]
+
 
 def blobs(n, size, seed):
     """Digits in name only: a square whose place is its class, a margin of four pixels around it."""

@@ -6,6 +6,10 @@ from toys import small_backbone, striped_data
 
 from tlhelpers.experiments.field import heads
 
+pytestmark = [
+    pytest.mark.usefixtures("eagerly"),
+    pytest.mark.filterwarnings("ignore:Even though the .tf.config"),
+]
 PARAMETERS = {  # a map of 1 × 1 × 128 at 32 px, of 2 × 2 × 128 at 64
     "pooled linear": 128 * 2 + 2,
     "flat linear": 512 * 2 + 2,

@@ -133,9 +133,15 @@ def tiny():
     return Backbone.from_model(model, Preprocessing(scale=1 / 255))
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """One for all tests: photographs and network are seeded, so covered ones are found there."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def small(monkeypatch, tmp_path):
-    monkeypatch.setenv("TLH_CACHE", str(tmp_path / "cache"))
+def small(monkeypatch, cache):
+    monkeypatch.setenv("TLH_CACHE", str(cache))
     monkeypatch.setattr("tlhelpers.data.datasets.load_dataset", lambda *_, **__: photographs())
     monkeypatch.setattr("tlhelpers.models.backbones.load_backbone", lambda *_, **__: tiny())
     monkeypatch.setattr(looking, "SIZE", 28)

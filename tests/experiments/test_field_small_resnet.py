@@ -6,6 +6,11 @@ from toys import striped_data
 
 from tlhelpers.experiments.field.small_resnet import scratch_epochs, train_small_resnet
 
+pytestmark = [
+    pytest.mark.usefixtures("eagerly"),
+    pytest.mark.filterwarnings("ignore:Even though the .tf.config"),
+]
+
 
 def test_epochs_fall_with_the_square_root_of_the_images():
     assert scratch_epochs(45_000) == 20

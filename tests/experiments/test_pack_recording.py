@@ -1,5 +1,6 @@
 """Recording features: what is written is what networks give, and what is there is kept."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -14,20 +15,33 @@ from tlhelpers.models.backbones import load_backbone
 from tlhelpers.transfer.features import extract_features
 
 
-@pytest.fixture
-def toys(monkeypatch):
-    """Stripes in place of photographs, and the shipped network in place of large ones."""
+def stripes(patch):
+    """Put stripes in place of photographs, and the shipped network in place of large ones."""
     data = striped_data(train=240, validation=60, test=40, size=32)
-    monkeypatch.setattr("tlhelpers.data.datasets.load_dataset", lambda *_, **__: data)
+    patch.setattr("tlhelpers.data.datasets.load_dataset", lambda *_, **__: data)
     sittings = (Sitting("vgg16_mini", 32), Sitting("pixels", 32))
-    monkeypatch.setattr(packs, "PACKS", {"stripes": ({}, sittings)})
+    patch.setattr(packs, "PACKS", {"stripes": ({}, sittings)})
     return data
 
 
+@pytest.fixture
+def toys(monkeypatch):
+    return stripes(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """The folder of a recorded pack, and what was said of it."""
+    folder = tmp_path_factory.mktemp("recorded")
+    with pytest.MonkeyPatch.context() as patch:
+        stripes(patch)
+        return folder, list(record_features("stripes", folder))
+
+
 @pytest.mark.slow
-def test_a_pack_holds_what_the_network_gives(toys, tmp_path):
-    rows = list(record_features("stripes", tmp_path))
-    assert [row["stage"] for row in rows][-1] == "pca"
+def test_a_pack_holds_what_the_network_gives(toys, recorded, tmp_path):
+    shutil.copytree(recorded[0], tmp_path, dirs_exist_ok=True)
+    assert [row["stage"] for row in recorded[1]][-1] == "pca"
     pack = Pack(tmp_path / "stripes")
     assert len(pack.labels) == 340
     assert int(pack.is_test.sum()) == 40
@@ -40,8 +54,8 @@ def test_a_pack_holds_what_the_network_gives(toys, tmp_path):
 
 
 @pytest.mark.slow
-def test_other_images_are_not_added_to_a_pack(toys, tmp_path, monkeypatch):
-    list(record_features("stripes", tmp_path))
+def test_other_images_are_not_added_to_a_pack(toys, recorded, tmp_path, monkeypatch):
+    shutil.copytree(recorded[0], tmp_path, dirs_exist_ok=True)
     others = striped_data(train=240, validation=60, test=40, size=32, seed=1)
     assert others.test.digest != toys.test.digest
     monkeypatch.setattr("tlhelpers.data.datasets.load_dataset", lambda *_, **__: others)
@@ -74,8 +88,7 @@ def test_another_look_is_recorded_beside_the_plain_one(toys, tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_features_kept_of_other_images_are_not_recorded(toys, tmp_path, monkeypatch):
-    list(record_features("stripes", tmp_path / "first"))
+def test_features_kept_of_other_images_are_not_recorded(toys, recorded, tmp_path, monkeypatch):
     others = striped_data(train=240, validation=60, test=40, size=32, seed=1)
     monkeypatch.setattr("tlhelpers.data.datasets.load_dataset", lambda *_, **__: others)
     list(record_features("stripes", tmp_path / "second"))

@@ -74,7 +74,8 @@ def two_lines():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*shuffle=True")
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.filterwarnings("ignore:.*shuffle=True", "ignore:Even though the .tf.config")
 @pytest.mark.parametrize("script", [by_hand.scikit_learn, by_hand.keras_guide])
 def test_the_scripts_somebody_would_write_run(files, tmp_path, script):
     place_files(tmp_path / "photos", {name: paths[:8] for name, paths in files.items()})

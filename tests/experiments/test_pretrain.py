@@ -18,19 +18,18 @@ from tlhelpers.models.vgg16_mini import (
     read_weights,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the .tf.config")
+pytestmark = [
+    pytest.mark.usefixtures("eagerly"),
+    pytest.mark.filterwarnings("ignore:Even though the .tf.config"),
+]
 TINY = Settings(images=60, held_out=20, steps=6, batch=4, warm_up=1)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def short_epochs():
-    """Write backups every two steps; no graphs, whose tracing takes longer than the few steps."""
-    import tensorflow as tf
-
+    """Write backups every two steps."""
     usual, pretrain.EPOCH = pretrain.EPOCH, 2
-    tf.config.run_functions_eagerly(True)
     yield
-    tf.config.run_functions_eagerly(False)
     pretrain.EPOCH = usual
 
 

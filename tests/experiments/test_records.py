@@ -204,9 +204,10 @@ class TestData:
 @pytest.mark.mirror
 @pytest.mark.parametrize("name", ["digits", "cifar10_alike"])
 @pytest.mark.slow
-def test_the_books_records_hold_what_the_mirror_holds(name, root):
+def test_the_books_records_hold_what_the_mirror_holds(name, root, real_cache, monkeypatch):
     from tlhelpers.experiments.field import EXPERIMENTS
 
+    monkeypatch.setenv("TLH_CACHE", str(real_cache))
     recorded = open_record(Path(root, "book", "_data", "field", f"{name}.json"))["data"]
     data = EXPERIMENTS[name].load({"image_size": 28, "seed": 0})
     assert content_of(data) == recorded["content"]

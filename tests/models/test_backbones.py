@@ -76,7 +76,7 @@ class TestEveryRow:
         whole = np.asarray(base.model(images, training=False))
         assert np.isfinite(whole).all()
         assert whole.std() > 0
-        for stage in {base.stages[0], base.stages[len(base.stages) // 2], base.stages[-2]}:
+        for stage in {base.stages[0], base.stages[-2]}:
             start = base.cut(stage).model(images, training=False)
             found = base.after(stage)(start, training=False)
             np.testing.assert_allclose(found, whole, rtol=1e-5, atol=1e-5 * np.abs(whole).max())
@@ -142,7 +142,7 @@ def test_a_network_on_raw_images():
 def test_a_saved_model_needs_no_tlhelpers(tmp_path):
     """Preprocessing with flipped channels included, and under Keras's safe loading."""
     images, expected = random_images(2, 64), {}
-    for name, cut in (("vgg16_mini", None), ("vgg16", "block1_pool"), ("mobilenet_v2", None)):
+    for name, cut in (("vgg16_mini", None), ("vgg16", "block1_pool"), ("mobilenet_v2", "block_2")):
         model = load_backbone(name, 64, cut=cut, weights=None).on_raw_images()
         model.save(tmp_path / f"{name}.keras")
         expected[name] = np.asarray(model(images))

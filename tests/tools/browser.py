@@ -39,9 +39,12 @@ EXPLORERS = """() => [...document.querySelectorAll('.tl-explore')].map(explorer 
     }))"""
 
 # What axe need not see again and again, since it looks at each of thousands of elements for itself:
-# entries of the API beyond the first twenty, which one template makes, and of the words of code and
-# of signatures that can be seen, all but three of each look.
+# code that is hidden, entries of the API beyond the first twenty, which one template makes, and of the
+# words of code and of signatures that can be seen, all but three of each look.
 FEWER_ALIKE = """() => {
+    for (const hidden of document.querySelectorAll('pre')) {
+        if (!hidden.checkVisibility()) hidden.textContent = hidden.textContent;
+    }
     [...document.querySelectorAll('dl.py')].slice(20).forEach(entry => entry.remove());
     const seen = {};
     for (const word of document.querySelectorAll('pre span, dt.sig span, dt.sig em')) {
@@ -54,6 +57,12 @@ FEWER_ALIKE = """() => {
 }"""
 
 ADDRESSES = "links => links.map(link => link.getAttribute('href'))"
+
+# Two pictures after the window has changed, what follows it at once has followed. The theme waits for
+# 0.3 s before it lets the keyboard reach what scrolls.
+SLOWLY = 350  # milliseconds
+STILL = "*, *::before, *::after { transition: none !important; animation: none !important; }"
+SETTLED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 OVERFLOW = "() => document.documentElement.scrollWidth - window.innerWidth"
 
@@ -147,6 +156,7 @@ def inspect(started: Any, path: Path) -> Visit:
 
     context = started.new_context(viewport=DESKTOP, color_scheme="light")
     page, visit = open_page(context, path.resolve().as_uri())
+    page.add_style_tag(content=STILL)
     page.wait_for_function(TYPESET)
     counts = [len(page.query_selector_all(one)) for one in (".math", "mjx-container", "mjx-merror")]
     visit.formulas = (counts[0], counts[1], counts[2])
@@ -154,14 +164,14 @@ def inspect(started: Any, path: Path) -> Visit:
     visit.colab = page.eval_on_selector_all("a[href*='colab.research']", ADDRESSES)
     for size in (PHONE, DESKTOP):  # of the whole page, before any of it is taken away
         page.set_viewport_size(size)
-        page.wait_for_timeout(200)  # for scripts that follow the window
+        page.wait_for_function(SETTLED)
         visit.overflow[size["width"]] = page.evaluate(OVERFLOW)
     page.evaluate(FEWER_ALIKE)
     for size, theme in ((DESKTOP, "light"), (PHONE, "dark")):
         page.set_viewport_size(size)
         page.emulate_media(color_scheme=theme)
         page.wait_for_function(f"document.documentElement.dataset.theme == '{theme}'")
-        page.wait_for_timeout(500)  # the theme moves things about for a moment
+        page.wait_for_timeout(SLOWLY)
         options = {"preload": False, "resultTypes": ["violations"], "runOnly": WCAG}
         found = Axe().run(page, options=options).response["violations"]
         visit.violations[theme] = [

@@ -16,6 +16,10 @@ from tlhelpers.transfer.features import extract_features
 from tlhelpers.transfer.methods import feature_transfer, from_scratch, model_transfer
 from tlhelpers.transfer.recipes import Training
 
+pytestmark = [
+    pytest.mark.usefixtures("eagerly"),
+    pytest.mark.filterwarnings("ignore:Even though the .tf.config"),
+]
 SPLITS = ("train", "validation", "test")
 QUICK = Training(
     epochs=2, batch_size=8, learning_rate=1e-2, backbone_rate=0.5, dropout=0.2, views=1
@@ -454,6 +458,15 @@ CALLBACKS = {
 class TestCallbacks:
     """Each of Keras's own works as it does elsewhere, or is refused by name."""
 
+    @pytest.fixture(autouse=True)
+    def in_graphs(self, eagerly):
+        """Train as everywhere else: TensorBoard looks at the traced function."""
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(False)
+        yield
+        tf.config.run_functions_eagerly(True)
+
     def tune(self, base, data, probe, *callbacks):
         return model_transfer(
             base,
@@ -470,6 +483,7 @@ class TestCallbacks:
             pytest.importorskip("tensorboard")
         run = self.tune(base, data, probe, CALLBACKS[name](tmp_path))
         assert run.config["frozen_stages_computed_once"] is True
+        assert moved(base, run.base) == [False, True]
         assert ("val_loss" in run.history) == (name == "EarlyStopping")
         if name == "ModelCheckpoint":
             # It takes images, not the maps that the frozen stages gave.

@@ -10,6 +10,12 @@ STAGES = tuple(f"block{i}_pool" for i in range(1, 6))
 SIZES = (1, 10, 40, 99, 100, 255, 256, 400, 2_000, 10_000, 50_000)
 
 
+@pytest.fixture(autouse=True)
+def as_shipped(monkeypatch):
+    """Tests of others have shorter batches."""
+    monkeypatch.setattr(recipes, "MOST_AT_ONCE", 512)
+
+
 @pytest.mark.parametrize(
     ("image_size", "length"),
     [

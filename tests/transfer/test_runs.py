@@ -100,6 +100,6 @@ def test_predictions_in_batches_are_those_in_one(run, monkeypatch):
     split = random_split(11, size=40)
     whole = predict_images(run.model, split)
     np.testing.assert_allclose(whole, run.model(split.load(None, 32)), atol=1e-6)
-    monkeypatch.setattr("tlhelpers.transfer.recipes.inference_batch_size", lambda size: 4)
+    monkeypatch.setattr("tlhelpers.transfer.runs.inference_batch_size", lambda size: 4)
     np.testing.assert_allclose(predict_images(run.model, split), whole, atol=1e-6)
     assert predict_images(run.model, split.take([])).shape == (0, 2)

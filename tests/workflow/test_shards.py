@@ -139,8 +139,9 @@ def test_an_unfinished_or_changed_extraction_is_not_read(photos, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_job_killed_at_random_moments_loses_and_doubles_nothing(photos, tmp_path, monkeypatch):
-    monkeypatch.undo()  # the jobs are processes of their own
+def test_a_job_killed_at_a_random_moment_loses_and_doubles_nothing(photos, tmp_path, monkeypatch):
+    monkeypatch.undo()  # the jobs are processes of their own, with batches of the usual length
+    monkeypatch.setattr("tlhelpers.transfer.recipes.MOST_AT_ONCE", 512)
     extract_shards(photos, tmp_path / "whole", **{**HOW, "shard": 2})
     code = (
         "import sys; from tlhelpers.workflow.shards import extract_shards; "
@@ -148,14 +149,13 @@ def test_a_job_killed_at_random_moments_loses_and_doubles_nothing(photos, tmp_pa
     )
     command = [sys.executable, "-c", code, str(photos), str(tmp_path / "to")]
     rng = np.random.default_rng(int(time.time()))
-    for _ in range(2):
-        job = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
-        began = time.monotonic()
-        while not list(tmp_path.glob("to/features-*")) and time.monotonic() - began < 60:
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.3))
-        os.killpg(job.pid, signal.SIGKILL)
-        job.wait()
+    job = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    began = time.monotonic()
+    while not list(tmp_path.glob("to/features-*")) and time.monotonic() - began < 60:
+        time.sleep(0.01)
+    time.sleep(rng.uniform(0, 0.3))
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     whole, resumed = rows_of(tmp_path / "whole"), rows_of(tmp_path / "to")
     assert resumed.keys() == whole.keys()
@@ -180,7 +180,8 @@ def kill_a_worker(folder):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_two_workers_of_which_one_is_killed_give_the_same_as_one(photos, tmp_path, monkeypatch):
     ray = pytest.importorskip("ray", reason="the extra tlhelpers[cluster] is not installed")
-    monkeypatch.undo()  # the workers are processes of their own
+    monkeypatch.undo()  # the workers are processes of their own, with batches of the usual length
+    monkeypatch.setattr("tlhelpers.transfer.recipes.MOST_AT_ONCE", 512)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     how = {**HOW, "shard": 2}
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)

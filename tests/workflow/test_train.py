@@ -10,8 +10,8 @@ from browser import DESKTOP, OVERFLOW, PHONE, WCAG, browser, open_page
 from drawn_folder import draw_folder, plant_faults
 
 import tlhelpers as tl
+from tlhelpers.workflow import evidence, report
 from tlhelpers.workflow import learn as learning
-from tlhelpers.workflow import report
 from tlhelpers.workflow import train as training
 from tlhelpers.workflow.export import missing_for
 from tlhelpers.workflow.train import train_folder
@@ -126,18 +126,34 @@ def test_a_second_run_computes_nothing_and_a_changed_folder_does(
         train_folder(photos, out, **QUICK, seed=1)
 
 
-def test_planted_wrong_labels_come_first(tmp_path):
+@pytest.fixture
+def few_controls(monkeypatch):
+    """Alter fewer pictures, and draw fewer strangers, where nobody looks at them."""
+    monkeypatch.setattr(evidence, "ALTERED", 8)
+    monkeypatch.setattr(evidence, "STRANGERS", 8)
+
+
+def test_planted_wrong_labels_come_first_and_classes_and_fit_are_chosen(tmp_path, few_controls):
     draw_folder(tmp_path / "photos", 100)
+    (tmp_path / "photos/owl").mkdir()
     moved = sorted((tmp_path / "photos/cat").iterdir())[:4]
     for path in moved:
         path.rename(tmp_path / "photos/dog" / f"wrong-{path.name}")
-    train_folder(tmp_path / "photos", tmp_path / "out", **QUICK)
+    chosen = {"classes": ["dog", "cat"], "fit": "pad"}
+    train_folder(tmp_path / "photos", tmp_path / "out", **QUICK, **chosen)
     with (tmp_path / "out/labels_to_check.csv").open(encoding="utf-8") as file:
         first = [row["file"] for row in csv.DictReader(file)][:4]
     assert sum("wrong-" in name for name in first) >= 3
+    card = json.loads((tmp_path / "out/card.json").read_text("utf-8"))
+    assert card["classes"] == ["dog", "cat"]
+    run = tl.load_run(tmp_path / "out/model.keras")
+    assert run.card["input"]["fit"] == "pad"
+    assert "the rest stays black" in (tmp_path / "out/use_keras.py").read_text("utf-8")
+    with pytest.raises(ValueError, match="fit must be one of"):
+        train_folder(tmp_path / "photos", tmp_path / "out", **QUICK, fit="squash")
 
 
-def test_an_own_test_folder_is_the_score(tmp_path):
+def test_an_own_test_folder_is_the_score(tmp_path, few_controls):
     draw_folder(tmp_path / "photos/train", 60)
     draw_folder(tmp_path / "photos/test", 24, seed=5)
     train_folder(tmp_path / "photos", tmp_path / "out", **QUICK)
@@ -204,20 +220,6 @@ def test_a_cache_that_cannot_be_written_is_told_before_any_work(tmp_path, monkey
     with pytest.raises(PermissionError, match="Set TLH_CACHE"):
         train_folder(tmp_path / "photos", tmp_path / "out", **QUICK)
     assert not (tmp_path / "out").exists()
-
-
-def test_classes_and_fit_are_chosen(tmp_path):
-    draw_folder(tmp_path / "photos", 60)
-    (tmp_path / "photos/owl").mkdir()
-    chosen = {"classes": ["dog", "cat"], "fit": "pad"}
-    train_folder(tmp_path / "photos", tmp_path / "out", **QUICK, **chosen)
-    card = json.loads((tmp_path / "out/card.json").read_text("utf-8"))
-    assert card["classes"] == ["dog", "cat"]
-    run = tl.load_run(tmp_path / "out/model.keras")
-    assert run.card["input"]["fit"] == "pad"
-    assert "the rest stays black" in (tmp_path / "out/use_keras.py").read_text("utf-8")
-    with pytest.raises(ValueError, match="fit must be one of"):
-        train_folder(tmp_path / "photos", tmp_path / "out", **QUICK, fit="squash")
 
 
 @pytest.mark.parametrize("name", ["unknown", "Unsure", "unreadable"])

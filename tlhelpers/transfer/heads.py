@@ -118,17 +118,20 @@ def fit_linear_head(
     weights = class_weights(counts.tolist(), class_weight)
     precision = np.float64 if len(features) < MANY else np.float32
     x, centre, scale = _scaled(features, precision)
-    if len(validation_labels) >= MIN_VALIDATION:
-        chosen_on = "validation"
-        x_validation = (np.asarray(validation_features, precision) - centre) / scale
-        losses, fits = _fit_by_validation(
-            x, labels, x_validation, validation_labels, num_classes, weights
-        )
-    else:
-        chosen_on = "cross-validation"
-        losses, fits = _cross_validation_losses(x, labels, num_classes, weights, seed), {}
-    best = min(losses, key=lambda c: losses[c])
-    fit = fits.get(best) or _fit(x, labels, best, num_classes, weights)
+    import sklearn.linear_model  # noqa: F401 (loads SciPy's OpenBLAS, which the limit must find)
+
+    with one_thread_of_openblas():
+        if len(validation_labels) >= MIN_VALIDATION:
+            chosen_on = "validation"
+            x_validation = (np.asarray(validation_features, precision) - centre) / scale
+            losses, fits = _fit_by_validation(
+                x, labels, x_validation, validation_labels, num_classes, weights
+            )
+        else:
+            chosen_on = "cross-validation"
+            losses, fits = _cross_validation_losses(x, labels, num_classes, weights, seed), {}
+        best = min(losses, key=lambda c: losses[c])
+        fit = fits.get(best) or _fit(x, labels, best, num_classes, weights)
     return _folded(*fit, centre, scale, best, chosen_on, losses, weights)
 
 
@@ -154,7 +157,10 @@ def fit_head(
     counts = np.bincount(labels).tolist()
     weights = class_weights(counts, "balanced" if balanced else None)
     x, centre, scale = _scaled(features, np.float32 if len(features) > 1000 else np.float64)
-    fit = _fit(x, labels, inverse_penalty, len(counts), weights)
+    import sklearn.linear_model  # noqa: F401 (loads SciPy's OpenBLAS, which the limit must find)
+
+    with one_thread_of_openblas():
+        fit = _fit(x, labels, inverse_penalty, len(counts), weights)
     return _folded(*fit, centre, scale, inverse_penalty, "cross-validation", {}, weights)
 
 
@@ -203,8 +209,7 @@ def _fit(
     model = model or LogisticRegression(max_iter=2000)
     # The inputs have unit length on average, not unit variance, hence the factor on C.
     model.set_params(C=penalty * 100, class_weight=weights)
-    with one_thread_of_openblas():
-        model.fit(x, labels)
+    model.fit(x, labels)
     kernel, bias = model.coef_.T, model.intercept_
     if num_classes == 2:
         # scikit-learn keeps one logit for two classes; a softmax over (-z/2, z/2) is the same.

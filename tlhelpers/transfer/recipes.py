@@ -18,6 +18,9 @@ MIN_VALIDATION = 20
 UNEVEN = 1.5
 """Ratio of the largest class to the smallest above which classes are weighted by default."""
 
+MOST_AT_ONCE = 512
+"""Images that go through a frozen network at once, at most."""
+
 MIN_VALIDATION_TO_STOP = 200
 """Below this many validation images, training is not stopped by their loss.
 
@@ -119,7 +122,7 @@ def inference_batch_size(image_size: int) -> int:
     """
     if image_size < 1:
         raise ValueError(f"image_size must be at least 1 pixel. Received: {image_size}.")
-    return 2 ** round(math.log2(min(512, max(1, 1_605_632 / image_size**2))))
+    return 2 ** round(math.log2(min(MOST_AT_ONCE, max(1, 1_605_632 / image_size**2))))
 
 
 def patience(n_validation: int, epochs: int) -> int | None:
