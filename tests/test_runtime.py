@@ -404,6 +404,7 @@ def test_ctrl_c_ends_a_block_whose_library_catches_it(library):
 THREADS = """
 import os
 import numpy
+import scipy.linalg
 from threadpoolctl import threadpool_info, threadpool_limits
 
 def threads():
@@ -416,6 +417,17 @@ with one_thread_of_openblas():
 after = threads()
 print(before, within, after, sep=";")
 """
+
+
+def test_the_limit_of_threads_finds_scipys_library():
+    """In a process of its own: here, other tests have loaded it. On one core, no count tells."""
+    source = (
+        "import sys; from tlhelpers.runtime import one_thread_of_openblas; "
+        "import threadpoolctl as t; real = t.ThreadpoolController; "
+        "t.ThreadpoolController = lambda: print('scipy.linalg' in sys.modules) or real(); "
+        "one_thread_of_openblas()"
+    )
+    assert start(source).stdout == "True\n"
 
 
 @pytest.mark.parametrize("wanted", ["", "3"])

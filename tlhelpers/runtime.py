@@ -360,6 +360,7 @@ def one_thread_of_openblas() -> contextlib.AbstractContextManager[Any]:
         >>> with one_thread_of_openblas():
         ...     head = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
     """
+    import scipy.linalg  # noqa: F401 (SciPy has an OpenBLAS of its own, which must be there)
     from threadpoolctl import ThreadpoolController
 
     wanted = None if "OPENBLAS_NUM_THREADS" in os.environ else 1

@@ -1,8 +1,5 @@
 """Linear heads: the same as scikit-learn's logistic regression, with the penalty well chosen."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -162,26 +159,6 @@ def test_many_images_choose_the_same_by_a_shorter_path(monkeypatch):
     assert len(separate.losses) == len(INVERSE_PENALTIES) > len(path.losses)
     for penalty, loss in path.losses.items():
         assert loss == pytest.approx(separate.losses[penalty], abs=1e-3)
-
-
-def test_the_limit_of_threads_is_set_when_scipys_openblas_is_there():
-    """In a process of its own: here, other tests have loaded it."""
-    script = (
-        "import contextlib, sys\n"
-        "import numpy as np\n"
-        "from tlhelpers.transfer import heads\n"
-        "def limit():\n"
-        "    print('scipy.linalg' in sys.modules)\n"
-        "    return contextlib.nullcontext()\n"
-        "heads.one_thread_of_openblas = limit\n"
-        "x, y, none = np.eye(4), np.array([0, 0, 1, 1]), np.empty(0, int)\n"
-        "heads.fit_head(x, y, 1.0)\n"
-        "heads.fit_linear_head(x, y, x[:0], none, num_classes=2)\n"
-    )
-    for calls in (script, script.replace("heads.fit_head(x, y, 1.0)\n", "")):
-        done = subprocess.run([sys.executable, "-c", calls], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert set(done.stdout.split()) == {"True"}
 
 
 def test_a_fit_takes_one_thread_of_openblas(monkeypatch):

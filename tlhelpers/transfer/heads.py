@@ -118,8 +118,6 @@ def fit_linear_head(
     weights = class_weights(counts.tolist(), class_weight)
     precision = np.float64 if len(features) < MANY else np.float32
     x, centre, scale = _scaled(features, precision)
-    import sklearn.linear_model  # noqa: F401 (loads SciPy's OpenBLAS, which the limit must find)
-
     with one_thread_of_openblas():
         if len(validation_labels) >= MIN_VALIDATION:
             chosen_on = "validation"
@@ -157,8 +155,6 @@ def fit_head(
     counts = np.bincount(labels).tolist()
     weights = class_weights(counts, "balanced" if balanced else None)
     x, centre, scale = _scaled(features, np.float32 if len(features) > 1000 else np.float64)
-    import sklearn.linear_model  # noqa: F401 (loads SciPy's OpenBLAS, which the limit must find)
-
     with one_thread_of_openblas():
         fit = _fit(x, labels, inverse_penalty, len(counts), weights)
     return _folded(*fit, centre, scale, inverse_penalty, "cross-validation", {}, weights)
