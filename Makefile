@@ -1,5 +1,5 @@
 # Each target sets itself up in .venv, and again when what it needs has changed.
-#   make book    execute chapter 5 on this machine, then build the site; CHAPTERS=all executes all
+#   make book    execute chapter 1 on this machine, then build the site; CHAPTERS=all executes all
 #   make html    build the site from the outputs stored in the chapters
 #   make pdf     the same, with the whole book as one PDF file (needs Chromium or Chrome)
 #   make kit     the teaching kit: notebooks, autograders, slides, a zip for a classroom
@@ -12,7 +12,7 @@ BUILD := $(OUT)/_build
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 # Chapters to execute, as in `make outputs CHAPTERS="05 06"`, or all. Left out, `make book` executes
-# chapter 5, and `make outputs` all.
+# chapter 1, and `make outputs` all.
 CHAPTERS ?=
 ALL_OR_NAMED = $(filter-out all,$(CHAPTERS))
 
@@ -30,7 +30,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 	@touch $@
 
 book: $(INSTALLED)
-	@$(BIN)/python -m tlhelpers.book.notebooks $(BOOK) $(if $(CHAPTERS),$(ALL_OR_NAMED),05) --to $(BUILD)/book
+	@$(BIN)/python -m tlhelpers.book.notebooks $(BOOK) $(if $(CHAPTERS),$(ALL_OR_NAMED),01) --to $(BUILD)/book
 	@$(if $(CHAPTERS),,echo "To execute every chapter: make book CHAPTERS=all")
 	@rm -rf $(BUILD)/html $(BUILD)/.doctrees $(BUILD)/jupyter_execute
 	@$(SITE) $(BUILD)/book

@@ -67,11 +67,6 @@ def colours(draws: Draws, low: float = 0.0, high: float = 1.0) -> np.ndarray:
     return np.stack([draws.uniform(low, high) for _ in range(3)], axis=1)
 
 
-def luminance(colour: np.ndarray) -> np.ndarray:
-    """Brightness `[n]` of colours `[n, 3]`."""
-    return F32(0.3) * colour[:, 0] + F32(0.59) * colour[:, 1] + F32(0.11) * colour[:, 2]
-
-
 def grating_texture(canvas: Canvas, draws: Draws, kinds: np.ndarray, classes: int) -> None:
     """Fill the images with a class-specific sum of three gratings, in random colours.
 
