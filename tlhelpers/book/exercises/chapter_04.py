@@ -38,7 +38,8 @@ EXERCISES: tuple[Exercise, ...] = (
     Exercise(
         read=number,
         right=points(4, 0.01),
-        praise="right: τ says nothing of it; had the two been 92 and 60 %, τ would be the same.",
+        praise="right: τ says nothing of it; had the best reached 99 %, τ would be "
+        "the same, and 11 points lost.",
         hint="Which network has the highest score, and how much better is the best one?",
         mistakes=(
             (near(0, 1e-9), "The highest score is not the best network's."),
