@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--groups",
         metavar="CSV_OR_PATTERN",
-        help="what belongs together: a CSV file with columns for file and group, or a regular "
+        help="what belongs together: a CSV file with columns named file and group, or a regular "
         "expression whose parentheses find the group in a file's path",
     )
     train.add_argument(
@@ -173,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
         "--export",
         nargs="+",
         metavar="FORMAT",
-        help="of litert, onnx and openvino (default: the first two, where installed)",
+        help="of litert, onnx and openvino (default: the first two, where installed and working)",
     )
     train.add_argument(
         "--error",
@@ -207,7 +207,8 @@ def _parser() -> argparse.ArgumentParser:
         "extract",
         help="extract a network's features from millions of images, in shards, on several workers",
         description="Extract pooled features from all images below a folder, into Parquet files of "
-        "some thousand rows, with a table of what could not be read and a manifest of digests.",
+        "some thousand rows, with a table of what could not be read and a manifest of digests. The "
+        "same command again does anew what holds files that were changed or can be read now.",
         epilog="Example: tlhelpers extract photos/ --to features/ --cluster ray --workers 16",
     )
     extract.add_argument("photos", type=_file, help="a folder of images, in folders of any depth")
@@ -222,6 +223,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     extract.add_argument(
         "--cut", metavar="STAGE", help="its last stage (default: the whole network)"
+    )
+    extract.add_argument(
+        "--fit",
+        choices=("crop", "pad", "stretch"),
+        default="crop",
+        help="how pictures become square: crop takes the middle, pad adds black, stretch changes "
+        "proportions (default: crop)",
+    )
+    extract.add_argument(
+        "--grey-range",
+        nargs=2,
+        type=int,
+        metavar=("LOW", "HIGH"),
+        help="values that become black and white in grey of more than 8 bits, such as 0 4095 "
+        "(default: none, and such files count as unreadable)",
     )
     extract.add_argument("--engine", choices=("auto", "keras", "openvino"), default="auto")
     extract.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
@@ -528,6 +544,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _extract(options: argparse.Namespace) -> int:
     """Extract features in shards."""
+    from tlhelpers.data.audit import count, first_few, printable
     from tlhelpers.runtime import setup
     from tlhelpers.workflow.shards import extract_shards
 
@@ -540,15 +557,21 @@ def _extract(options: argparse.Namespace) -> int:
         cut=options.cut,
         engine=options.engine,
         precision=options.precision,
+        fit=options.fit,
+        grey_range=options.grey_range,
         shard=options.shard,
         workers=options.workers,
         cluster=options.cluster,
     )
-    counts = json.loads(manifest.read_text("utf-8"))["counts"]
+    about = json.loads(manifest.read_text("utf-8"))
+    counts, skipped = about["counts"], about["skipped"]
     print(
-        f"Features of {counts['features']:,} images are in {manifest.parent}; "
-        f"{counts['unreadable']:,} files could not be read, and are listed there with the reason."
+        f"Features of {count(counts['features'], 'image')} are in {manifest.parent}; "
+        f"{count(counts['unreadable'], 'file')} could not be read, listed there with the reason."
     )
+    if skipped:
+        named = first_few(f"{printable(name)} ({reason})" for name, reason in skipped.items())
+        print(f"{len(skipped):,} left out, and listed there too: {named}.")
     return 0
 
 

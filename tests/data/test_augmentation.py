@@ -170,7 +170,8 @@ def test_impossible_amounts(amounts):
 def test_classes_that_a_change_may_exchange(classes, off):
     sentence = what_may_change_labels(classes)
     assert f"by the names {classes[0]}, {classes[1]}" in sentence
-    assert f"pass augmentation=Augmentation({off})" in sentence
+    assert f"pass augmentation=Augmentation({off}); tlhelpers train makes such views" in sentence
+    assert "--minutes 0" in sentence  # what a user of the command line can do
     assert what_may_change_labels(classes, eval(f"Augmentation({off})")) == ""
 
 

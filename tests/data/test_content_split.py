@@ -164,6 +164,37 @@ def test_many_near_copies_do_not_all_go_to_test():
     assert sum(map(len, groups)) == len(set.union(*groups)) == 100
 
 
+def bursts(sizes):
+    """Number the burst of each picture, and pair each with the next of its burst."""
+    of = np.repeat(np.arange(len(sizes)), sizes)
+    return of, [(row, row + 1) for row in range(len(of) - 1) if of[row] == of[row + 1]]
+
+
+@pytest.mark.parametrize(
+    "sizes", [[9] * 6, [20] * 12, [9, 10, 11, 12, 9, 10], [30, 9] * 3, [40] * 9]
+)
+@pytest.mark.parametrize("of_one_class", [True, False])
+def test_large_bursts_stay_whole_while_each_class_has_enough(sizes, of_one_class):
+    of, pairs = bursts(sizes)
+    labels = of % 2 if of_one_class else np.arange(len(of)) % 2
+    for seed in range(5):
+        found = division(range(len(of)), labels, pairs, seed=seed)
+        assert found.crowded == 0
+        assert len(found.pairs) == len(pairs)
+        sides = [set(of[rows]) for rows in found.rows.values()]
+        assert sum(map(len, sides)) == len(sizes)
+        for rows in found.rows.values():
+            assert set(labels[rows]) == {0, 1}
+
+
+def test_only_what_most_of_a_class_looks_like_is_taken_apart():
+    of, pairs = bursts([20, 9, *[1] * 29])
+    found = division(range(58), 1 * (of > 1), pairs)
+    assert found.crowded == 20
+    assert len({tuple(np.isin(np.arange(20, 29), rows)) for rows in found.rows.values()}) == 2
+    assert [len(rows) for rows in found.rows.values()] == pytest.approx([35, 12, 12], abs=6)
+
+
 def test_a_chain_of_look_alikes_is_taken_apart():
     found = division(range(100), np.arange(100) % 2, [(row, row + 1) for row in range(60)])
     assert found.crowded == 61

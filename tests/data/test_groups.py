@@ -31,12 +31,57 @@ def test_patterns_and_mappings(groups):
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-@pytest.mark.parametrize("head", ["", "file{0}patient{0}age\n", "\ufefffile{0}patient{0}age\n"])
+@pytest.mark.parametrize("head", ["", "file{0}patient{0}{0}\n", "\ufeffwhich{0}patient\n"])
 def test_tables(tmp_path, delimiter, head):
     path = tmp_path / "who.CSV"
-    rows = "p1_a.png{0}p1{0}40\np1_b.png{0}p1{0}40\nwell/p2_a.png{0}p2{0}7\nx.png{0}{0}\n\n"
+    rows = "p1_a.png{0}p1\np1_b.png{0}p1\nwell/p2_a.png{0}p2{0}\nx.png{0}\n\n"
     path.write_text((head + rows).format(delimiter), encoding="utf-8")
     assert read_groups(path, NAMES) == read_groups(str(path), NAMES) == GROUPS
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["file age Group", "GROUPS age filename", "note group path", " path group", "group image"],
+)
+def test_columns_are_taken_by_their_names(tmp_path, head):
+    columns, cells = head.split(" "), {"age": "40", "note": "", "": "7"}
+    lines = [",".join(columns)]
+    for name, group in zip(NAMES, ["p1", "p1", "p2", ""], strict=True):
+        row = [group if "group" in one.lower() else cells.get(one, name) for one in columns]
+        lines.append(",".join(row))
+    (tmp_path / "who.csv").write_text("\n".join(lines))
+    assert read_groups(tmp_path / "who.csv", NAMES) == GROUPS
+
+
+@pytest.mark.parametrize("head", [",which,patient", "Unnamed: 0,file,patient"])
+def test_the_numbers_of_rows_that_pandas_writes_are_no_files(tmp_path, head):
+    rows = "0,p1_a.png,p1\n1,p1_b.png,p1\n2,well/p2_a.png,p2\n"
+    (tmp_path / "who.csv").write_text(f"{head}\n{rows}")
+    assert read_groups(tmp_path / "who.csv", NAMES) == GROUPS
+
+
+@pytest.mark.parametrize(
+    "head", ["file,age,patient", "p1_a.png,40,p1", "file,,", ",age,group", "name,group,age"]
+)
+def test_which_of_three_columns_is_the_group_is_not_guessed(tmp_path, head):
+    rows = "p1_a.png,40,p1\np1_b.png,40,p1\n"
+    (tmp_path / "who.csv").write_text(f"{head}\n{rows}")
+    received = re.escape(head.split(",")[0])
+    with pytest.raises(
+        ValueError, match=rf"3 columns.*path, image.*\(group, .*Received: {received}"
+    ):
+        read_groups(tmp_path / "who.csv", NAMES)
+
+
+def test_a_line_of_another_length_is_named(tmp_path):
+    for rows, line in (
+        ("file,group\np1_a.png,p1\n\np1, b.png,p1\n", r"p1, b.png,p1 in line 4, which has 3"),
+        ("a,b\nx.png,p1,,\nx.png,p1,,2\n", r"x.png,p1,,2 in line 3, which has 4"),
+        ("file,age,group\np1_a.png,4,p1\nx.png,p1\n", r"x.png,p1 in line 3, which has 2"),
+    ):
+        (tmp_path / "who.csv").write_text(rows)
+        with pytest.raises(ValueError, match=line):
+            read_groups(tmp_path / "who.csv", NAMES)
 
 
 def test_numbers_and_paths_of_windows():
@@ -87,7 +132,7 @@ def test_errors(tmp_path):
         with pytest.raises(ValueError, match="must have two columns"):
             read_groups(tmp_path / "who.csv", NAMES)
     (tmp_path / "who.csv").write_text("p1_a.png,p1\nfoo\n")
-    with pytest.raises(ValueError, match=r"two columns.*Received: foo"):
+    with pytest.raises(ValueError, match=r"as the first: 2.*Received: foo in line 2"):
         read_groups(tmp_path / "who.csv", NAMES)
     (tmp_path / "who.csv").write_bytes("p1_a.png,ä".encode("utf-16"))
     with pytest.raises(ValueError, match="UTF-8"):

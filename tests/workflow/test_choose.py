@@ -6,7 +6,14 @@ from toys import random_split, small_backbone
 
 from tlhelpers.transfer.features import extract_features
 from tlhelpers.transfer.heads import fit_head
-from tlhelpers.workflow.choose import choose, predict_unseen, stage_reader, tempered
+from tlhelpers.workflow.choose import (
+    FIXED_PENALTY,
+    _some,
+    choose,
+    predict_unseen,
+    stage_reader,
+    tempered,
+)
 
 
 def two_clouds(n=80, d=20, apart=1.0, seed=0):
@@ -55,6 +62,30 @@ def test_a_copy_does_not_vouch_for_itself():
     torn = predict_unseen({"x": x}, labels, np.arange(120), seed=0, repeats=1)
     assert torn.right.mean() > 0.8
     assert whole.right.mean() < 0.65
+
+
+def test_a_fold_that_cannot_be_divided_again_takes_what_is_fixed(monkeypatch):
+    """Two groups of a class: what is left of it to fit on is one."""
+    x, labels = two_clouds(40)
+    groups = np.where(labels == 0, np.arange(40), 100 + np.arange(40) // 20)
+    chosen = []
+    monkeypatch.setattr(
+        "tlhelpers.workflow.choose.fit_head",
+        lambda x, y, c, **k: chosen.append(c) or fit_head(x, y, c, **k),
+    )
+    found = predict_unseen({"first": x + 9, "last": x}, labels, groups, seed=0)
+    assert set(found.stages) == {"last"}
+    assert set(chosen) == {FIXED_PENALTY}
+    assert 0.6 < found.right.mean() <= 1
+
+
+def test_a_class_of_few_large_groups_is_among_those_to_choose_on():
+    labels, groups = np.repeat([0, 1], [5000, 150]), np.arange(5150)
+    groups[5000:] = 5000 + np.arange(150) // 50
+    for seed in range(20):
+        rows = _some(labels, groups, seed)
+        assert len(np.unique(groups[rows][labels[rows] == 1])) == 3
+        assert len(rows) <= 4000 + 150
 
 
 def test_preprocessing_is_fitted_on_the_fold_alone():

@@ -419,6 +419,23 @@ def test_answers_that_somebody_corrected_are_kept(saved, photos, capsys):
     assert (photos.parent / "yours-3-answers.csv").exists()
 
 
+def test_a_table_among_the_images_is_not_one_of_them(saved, photos):
+    answers = photos / "answers.csv"
+    first = write_answers(saved, photos, answers)
+    text = answers.read_text()
+    answers.write_text(text.replace("standing", "lying"))
+    for _ in range(2):  # the second finds the edited one, too, which was set aside
+        assert write_answers(saved, photos, answers) == first
+        assert answers.read_text() == text
+    assert (photos / "yours-1-answers.csv").exists()
+    (photos / "more/answers.csv").write_text("another one")  # and that of another folder is listed
+    assert write_answers(saved, photos, answers)["unreadable"] == first["unreadable"] + 1
+    (photos / "none").mkdir()
+    (photos / "none/answers.csv").write_text(text)
+    with pytest.raises(FileNotFoundError, match="image files to look at"):
+        write_answers(saved, photos / "none", photos / "none/answers.csv")
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_answers_go_to_a_file_and_to_nothing_else(saved, photos):
     os.mkfifo(photos / "pipe.csv")

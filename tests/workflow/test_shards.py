@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tlhelpers.cli import main
+from tlhelpers.data.images import UnreadableImageError, read_image
+from tlhelpers.models.backbones import load_backbone
+from tlhelpers.transfer.features import pooled_features
 from tlhelpers.workflow import shards
 from tlhelpers.workflow.shards import MANIFEST, extract_shards, read_shards
 
@@ -53,13 +58,39 @@ def rows_of(folder):
     return found
 
 
-def test_every_image_has_its_features_and_every_other_file_a_reason(photos, tmp_path):
-    from tlhelpers.data.images import read_image
-    from tlhelpers.models.backbones import load_backbone
-    from tlhelpers.transfer.features import pooled_features
+def reasons_of(folder):
+    """What is listed as unreadable, with the reasons."""
+    import pyarrow.parquet
 
+    tables = [pyarrow.parquet.read_table(path) for path in folder.glob("unreadable-*")]
+    return {row["file"]: row["reason"] for table in tables for row in table.to_pylist()}
+
+
+def counts_of(manifest):
+    return json.loads(manifest.read_text("utf-8"))["counts"]
+
+
+@pytest.fixture
+def mine(photos, tmp_path):
+    """A copy of the images that may be changed."""
+    return shutil.copytree(photos, tmp_path / "photos")
+
+
+@pytest.fixture
+def done(monkeypatch):
+    """The shards that are computed."""
+    numbers, usual = [], shards._extract
+    monkeypatch.setattr(
+        shards,
+        "_extract",
+        lambda plan, to, number, *rest: numbers.append(number) or usual(plan, to, number, *rest),
+    )
+    return numbers
+
+
+def test_every_image_has_its_features_and_every_other_file_a_reason(photos, tmp_path):
     manifest = json.loads(extract_shards(photos, tmp_path / "to", **HOW).read_text("utf-8"))
-    assert manifest["counts"] == {"features": 20, "unreadable": 1}
+    assert manifest["counts"] == {"features": 20, "unreadable": 1, "skipped": 0}
     found = rows_of(tmp_path / "to")
     names = sorted(found)
     images = np.stack([read_image(photos / name, 32) for name in names])
@@ -70,12 +101,9 @@ def test_every_image_has_its_features_and_every_other_file_a_reason(photos, tmp_
         assert digest == hashlib.sha256((photos / name).read_bytes()).digest()
         np.testing.assert_allclose(features, row, rtol=1e-4, atol=1e-5)
 
-    import pyarrow.parquet
-
-    tables = [pyarrow.parquet.read_table(path) for path in (tmp_path / "to").glob("unread*")]
-    (row,) = [row for table in tables for row in table.to_pylist()]
-    assert row["file"] == "dog/notes.jpg"
-    with pytest.raises(ValueError, match=re.escape(row["reason"])):
+    ((name, reason),) = reasons_of(tmp_path / "to").items()
+    assert name == "dog/notes.jpg"
+    with pytest.raises(ValueError, match=re.escape(reason)):
         read_image(photos / "dog/notes.jpg", 32)
 
 
@@ -85,18 +113,13 @@ def test_shards_mix_the_classes(photos, tmp_path):
     assert set(first["folder"]) == {"cat", "dog"}
 
 
-def test_what_is_missing_is_computed_and_nothing_else(photos, tmp_path, monkeypatch):
+def test_what_is_missing_is_computed_and_nothing_else(photos, tmp_path, done):
     extract_shards(photos, tmp_path / "to", **HOW)
     before = rows_of(tmp_path / "to")
     gone = tmp_path / "to" / "features-000001.parquet"
     gone.unlink()
     (tmp_path / "to" / MANIFEST).unlink()
-    done, usual = [], shards._extract
-    monkeypatch.setattr(
-        shards,
-        "_extract",
-        lambda plan, to, number, *rest: done.append(number) or usual(plan, to, number, *rest),
-    )
+    done.clear()
     extract_shards(photos, tmp_path / "to", **HOW)
     assert done == [1]
     after = rows_of(tmp_path / "to")
@@ -116,9 +139,202 @@ def test_other_work_is_refused(photos, tmp_path, change, named):
 
 def test_a_folder_of_somebody_elses_is_refused(photos, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
+    (tmp_path / ".part-0123456789ab.txt").write_text("mine")
     with pytest.raises(FileExistsError, match=r"which holds thesis\.txt"):
         extract_shards(photos, tmp_path, **HOW)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+    assert (tmp_path / ".part-0123456789ab.txt").read_text() == "mine"
+
+
+def test_links_and_the_like_are_listed(mine, photos, tmp_path, capsys):
+    (mine / "owl").symlink_to(photos / "cat", target_is_directory=True)
+    (mine / "cat" / "gone.png").symlink_to(tmp_path / "nothing")
+    command = ["extract", mine, "--to", tmp_path / "to", "--backbone", "vgg16_mini", "--size", "32"]
+    assert main([*map(str, command), "--shard", "8"]) == 0
+    said = capsys.readouterr().out
+    assert "20 images" in said
+    assert "1 file could not be read" in said
+    assert "2 left out" in said
+    assert "owl (a link to a folder)" in said
+    manifest = tmp_path / "to" / MANIFEST
+    left_out = {"owl": "a link to a folder", "cat/gone.png": "a link to nothing"}
+    assert json.loads(manifest.read_text("utf-8"))["skipped"] == left_out
+    assert counts_of(manifest) == {"features": 20, "unreadable": 1, "skipped": 2}
+    assert reasons_of(tmp_path / "to") == {"dog/notes.jpg": "not an image", **left_out}
+
+    (mine / "owl").unlink()
+    (mine / "cat" / "gone.png").unlink()
+    assert main([*map(str, command), "--shard", "8"]) == 0
+    assert "left out" not in capsys.readouterr().out
+    assert counts_of(manifest) == {"features": 20, "unreadable": 1, "skipped": 0}
+    assert set(reasons_of(tmp_path / "to")) == {"dog/notes.jpg"}
+
+
+def test_a_folder_of_links_alone_says_so(photos, tmp_path):
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "owl").symlink_to(photos / "cat", target_is_directory=True)
+    with pytest.raises(FileNotFoundError, match=r"Left out: owl \(a link to a folder\)"):
+        extract_shards(tmp_path / "links", tmp_path / "to", **HOW)
+
+
+@pytest.fixture
+def grey(tmp_path):
+    """Grey of 12 bits in files for 16, in two formats, and other grey beside it."""
+    values = np.random.default_rng(0).integers(0, 4096, (40, 30)).astype(np.uint16)
+    values[0, :2] = 0, 4095
+    (tmp_path / "grey").mkdir()
+    for name in ("deep.png", "deep.tif"):
+        Image.fromarray(values).save(tmp_path / "grey" / name)
+    for name in ("flat.png", "flat.tif", "flat.jpg"):
+        Image.fromarray(np.uint8(values // 16)).save(tmp_path / "grey" / name)
+    Image.fromarray(np.uint8(values // 16)).convert("RGB").save(tmp_path / "grey" / "colour.tif")
+    return tmp_path / "grey"
+
+
+def test_deep_grey_without_its_range_is_unreadable(grey, tmp_path):
+    manifest = extract_shards(grey, tmp_path / "to", **HOW)
+    assert counts_of(manifest) == {"features": 4, "unreadable": 2, "skipped": 0}
+    reasons = reasons_of(tmp_path / "to")
+    assert set(reasons) == {"deep.png", "deep.tif"}
+    for reason in reasons.values():
+        assert re.search(r"more than 8 bits.* from 0 to 4,095.*--grey-range 0 4095", reason)
+
+
+def test_fit_and_grey_range_are_those_of_reading(grey, tmp_path):
+    command = ["extract", grey, "--to", tmp_path / "to", "--backbone", "vgg16_mini", "--size", "32"]
+    options = ["--shard", "8", "--fit", "pad", "--grey-range", "0", "4095"]
+    assert main([*map(str, command), *options]) == 0
+    found = rows_of(tmp_path / "to")
+    names = sorted(found)
+    assert len(names) == 6
+    images = np.stack(
+        [read_image(grey / name, 32, fit="pad", grey_range=(0, 4095)) for name in names]
+    )
+    expected = pooled_features(load_backbone("vgg16_mini", 32)).predict(images, verbose=0)
+    for name, row in zip(names, expected, strict=True):
+        np.testing.assert_allclose(found[name][2], row, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [({"grey_range": (4095, 0)}, "lower value first"), ({"fit": "squeeze"}, "fit must be")],
+)
+def test_fit_and_grey_range_that_are_not_possible(photos, tmp_path, wrong, named):
+    with pytest.raises(ValueError, match=named):
+        extract_shards(photos, tmp_path / "to", **HOW, **wrong)
+
+
+def test_work_of_before_there_were_fit_and_grey_range_goes_on_as_it_began(photos, tmp_path, done):
+    import pyarrow.parquet as pq
+
+    to, as_before = tmp_path / "to", {**HOW, "grey_range": (0, 65535)}
+    extract_shards(photos, to, **as_before)
+    plan = json.loads((to / "plan.json").read_text("utf-8"))
+    del plan["fit"], plan["grey_range"]
+    (to / "plan.json").write_text(json.dumps(plan), "utf-8")
+    pq.write_table(pq.read_table(to / "files.parquet", columns=["file"]), to / "files.parquet")
+    about = json.dumps({key: plan[key] for key in plan if key != "photos"}, sort_keys=True)
+    for path in to.glob("features-*"):
+        metadata = pq.read_schema(path).metadata
+        assert metadata[b"plan"].decode() == hashlib.sha256(about.encode()).hexdigest()
+    with pytest.raises(ValueError, match=r"grey_range changed .*grey_range=\[0, 65535\]"):
+        extract_shards(photos, to, **HOW)
+    (to / "features-000001.parquet").unlink()
+    done.clear()
+    assert counts_of(extract_shards(photos, to, **as_before))["features"] == 20
+    assert done == [1]
+
+
+def shard_of(folder, name):
+    """The number of the shard that lists a file."""
+    import pyarrow.parquet as pq
+
+    listed = pq.read_table(folder / "files.parquet").column("file").to_pylist()
+    return listed.index(os.fsencode(name)) // HOW["shard"]
+
+
+def test_a_file_that_was_replaced_has_its_shard_done_again(mine, tmp_path, done):
+    to = tmp_path / "to"
+    extract_shards(mine, to, **HOW)
+    before = rows_of(to)
+    shutil.copy(mine / "dog" / "1.png", mine / "cat" / "0.png")
+    done.clear()
+    extract_shards(mine, to, **HOW)
+    assert done == [shard_of(to, "cat/0.png")]
+    after = rows_of(to)
+    assert after["cat/0.png"][1] == hashlib.sha256((mine / "cat/0.png").read_bytes()).digest()
+    np.testing.assert_allclose(after["cat/0.png"][2], before["dog/1.png"][2], rtol=1e-4, atol=1e-5)
+    for name in before.keys() - {"cat/0.png"}:
+        np.testing.assert_array_equal(after[name][2], before[name][2])
+    done.clear()
+    extract_shards(mine, to, **HOW)
+    assert not done
+
+
+def test_a_copy_of_the_folder_with_new_times_is_the_same_work(mine, tmp_path, done):
+    extract_shards(mine, tmp_path / "to", **HOW)
+    for path in mine.glob("*/*"):
+        os.utime(path, (1, 1))
+    done.clear()
+    extract_shards(mine, tmp_path / "to", **HOW)
+    assert not done
+
+
+def test_added_files_are_refused(mine, tmp_path):
+    extract_shards(mine, tmp_path / "to", **HOW)
+    shutil.copy(mine / "dog" / "1.png", mine / "cat" / "new.png")
+    with pytest.raises(ValueError, match="images, listing changed"):
+        extract_shards(mine, tmp_path / "to", **HOW)
+
+
+def test_a_repaired_file_is_read(mine, tmp_path, done):
+    path, to = mine / "cat" / "0.png", tmp_path / "to"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:300])
+    assert counts_of(extract_shards(mine, to, **HOW))["unreadable"] == 2
+    path.write_bytes(whole)
+    done.clear()
+    assert counts_of(extract_shards(mine, to, **HOW))["unreadable"] == 1
+    assert done == [shard_of(to, "cat/0.png")]
+    assert rows_of(to)["cat/0.png"][1] == hashlib.sha256(whole).digest()
+
+
+def test_what_could_not_be_read_is_tried_again(photos, tmp_path, monkeypatch, done):
+    def denied(source):
+        if Path(source).name == "0.png":
+            raise UnreadableImageError("no permission to read it")
+        return usual(source)
+
+    usual, to = shards.file_content, tmp_path / "to"
+    monkeypatch.setattr(shards, "file_content", denied)
+    extract_shards(photos, to, **HOW)
+    assert reasons_of(to)["cat/0.png"] == "no permission to read it"
+    done.clear()
+    extract_shards(photos, to, **HOW)
+    assert not done
+    monkeypatch.setattr(shards, "file_content", usual)
+    assert counts_of(extract_shards(photos, to, **HOW))["features"] == 20
+    assert done == [shard_of(to, "cat/0.png")]
+    assert set(reasons_of(to)) == {"dog/notes.jpg"}
+
+
+def test_a_job_killed_before_its_plan_was_written_goes_on(photos, tmp_path):
+    whole, to = tmp_path / "whole", tmp_path / "to"
+    extract_shards(photos, whole, **HOW)
+    to.mkdir()
+    (to / "lock").touch()
+    (to / ".part-0123456789ab.parquet").write_bytes(b"PAR1")
+    shutil.copy(whole / "files.parquet", to)
+    assert counts_of(extract_shards(photos, to, **HOW))["features"] == 20
+    assert not list(to.glob(".part-*"))
+    assert rows_of(to).keys() == rows_of(whole).keys()
+
+
+def test_a_job_killed_between_plan_and_listing_goes_on(photos, tmp_path):
+    extract_shards(photos, tmp_path / "whole", **HOW)
+    (tmp_path / "to").mkdir()
+    shutil.copy(tmp_path / "whole" / "plan.json", tmp_path / "to")
+    assert counts_of(extract_shards(photos, tmp_path / "to", **HOW))["features"] == 20
 
 
 def test_not_among_the_images(photos):

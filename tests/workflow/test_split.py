@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from drawn_folder import draw_folder, plant_faults
+from PIL import Image
 
 import tlhelpers as tl
-from tlhelpers.workflow.split import folds, gather
+from tlhelpers.workflow.split import UndividedError, folds, gather
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,56 @@ def test_folds_keep_groups_whole_and_classes_everywhere():
     assert sorted(held_rows) == list(range(100))
 
 
-def test_a_class_of_one_group_is_refused():
-    with pytest.raises(ValueError, match="at least two groups"):
-        list(folds(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 2]), seed=0))
+def spanning_groups(seed):
+    """Patients with pictures of several classes, of which some have three patients only."""
+    rng = np.random.default_rng(seed)
+    while True:
+        has = rng.random((int(rng.integers(6, 10)), 3)) > [0.6, 0.3, 0.3]
+        if has.sum(axis=0).min() == 3:
+            break
+    groups, labels = np.nonzero(has)
+    each = rng.integers(1, 5, len(groups))
+    return np.repeat(labels, each), np.repeat(groups, each)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_left_to_fit_on_can_be_divided_again(seed):
+    labels, groups = spanning_groups(seed)
+    held_rows = []
+    for fit, held in folds(labels, groups, seed):
+        held_rows += held.tolist()
+        for inner, judged in folds(labels[fit], groups[fit], 0, 3):
+            assert set(labels[fit][inner]) == {0, 1, 2}
+            assert not set(groups[fit][inner]) & set(groups[fit][judged])
+    assert sorted(held_rows) == list(range(len(labels)))
+
+
+def test_three_groups_of_which_each_class_has_two_take_three_folds():
+    labels, groups = np.repeat([0, 0, 1, 1, 2, 2], 2), np.repeat([0, 1, 1, 2, 0, 2], 2)
+    assert [len(held) for _, held in folds(labels, groups, seed=0)] == [4, 4, 4]
+
+
+def test_a_class_of_one_group_is_refused(folder):
+    with pytest.raises(UndividedError, match=r"at least two groups.*class number 5 with 1"):
+        list(folds(np.array([5, 5, 7, 7]), np.array([0, 0, 1, 2]), seed=0))
+    data = tl.load_folder(folder, image_size=64)
+    with pytest.raises(ValueError, match=r"at least two groups.*class cat, whose 3. images"):
+        gather(data, "(cat|dog)/")
+
+
+def test_a_title_page_that_all_patients_share_does_not_make_them_one(tmp_path):
+    """Such copies are torn apart by the splits, and patients are not."""
+    rng = np.random.default_rng(0)
+
+    def picture():
+        return Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((64, 64))
+
+    title, patient = picture(), r"/(\w+)_"
+    for number in range(80):
+        name = f"{('ill', 'well')[number // 40]}/p{number // 4}_{number % 4}.png"
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (picture() if number % 4 else title).save(tmp_path / name)
+    found = gather(tl.load_folder(tmp_path, image_size=64, groups=patient), patient)
+    who = [name.split("/")[1].split("_")[0] for name in found.names]
+    assert len(set(zip(who, found.groups.tolist(), strict=True))) == 20
+    assert len(set(found.groups.tolist())) == 20

@@ -1,6 +1,7 @@
 """The whole path on folders of drawn pets: results, a second run, refusals, and what is said."""
 
 import csv
+import hashlib
 import json
 import re
 
@@ -8,12 +9,15 @@ import numpy as np
 import pytest
 from browser import DESKTOP, OVERFLOW, PHONE, WCAG, browser, open_page
 from drawn_folder import draw_folder, plant_faults
+from PIL import Image
 
 import tlhelpers as tl
 from tlhelpers.workflow import evidence, report
+from tlhelpers.workflow import export as exports
 from tlhelpers.workflow import learn as learning
 from tlhelpers.workflow import train as training
-from tlhelpers.workflow.export import missing_for
+from tlhelpers.workflow.export import ExportError, missing_for
+from tlhelpers.workflow.split import gather
 from tlhelpers.workflow.train import train_folder
 
 pytestmark = pytest.mark.slow  # a training takes some ten seconds
@@ -165,6 +169,127 @@ def test_an_own_test_folder_is_the_score(tmp_path, few_controls):
     assert card["fine_tuning"]["why"] == "no time was left for it (--minutes)"
 
 
+def test_a_default_format_that_fails_is_left_out_and_one_that_was_asked_for_stops(
+    tmp_path, few_controls, monkeypatch, capsys
+):
+    def broken(path):
+        raise ImportError("DLL load failed")
+
+    def other(path):
+        return lambda images: np.tile([0.1, 0.9], (len(images), 1))
+
+    monkeypatch.setattr(exports, "_write", lambda *a: a[2].write_bytes(b"a model"))
+    monkeypatch.setattr(exports, "missing_for", lambda name: [])
+    monkeypatch.setattr(training, "missing_for", lambda name: [])
+    monkeypatch.setitem(exports._RUNNERS, "litert", other)
+    monkeypatch.setitem(exports._RUNNERS, "onnx", broken)
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    draw_folder(photos, 40)
+    train_folder(photos, out, **QUICK | {"formats": None})
+    assert "onnx was left out: The model could not be written" in capsys.readouterr().out
+    assert not list(out.glob("model.tflite")) + list(out.glob("model.onnx"))
+    assert tl.load_run(out / "model.keras").class_names == ("cat", "dog")
+    card = json.loads((out / "card.json").read_text("utf-8"))
+    assert [one["format"] for one in card["exports"]] == ["keras"]
+    assert card["not_exported"]["litert"].startswith("model.tflite must give what the model gives")
+    assert card["not_exported"]["onnx"].endswith("written as onnx and run: DLL load failed")
+    page = (out / "report.html").read_text("utf-8")
+    assert "onnx was left out: The model could not be written as onnx and run: DLL load" in page
+    assert "<code>--export litert onnx</code>" in page
+    train_folder(photos, out, **QUICK | {"formats": None})
+    assert "Nothing has changed" in capsys.readouterr().out
+    with pytest.raises(ExportError, match=r"model\.tflite must give"):
+        train_folder(photos, out, **QUICK | {"formats": ("litert", "onnx")})
+    assert (out / "report.html").read_text("utf-8") == page
+
+
+def test_the_report_explains_a_near_tie(tmp_path):
+    proof = exports.Proof("keras", "model.keras", 300, 1.0, 1e-7, 9.0)
+    card = {"exports": [vars(proof)], "not_exported": {}, "network": {"input_size": 64}}
+    assert "names another class" not in report._use(card, tmp_path)
+    card["exports"] += [vars(proof) | {"format": "onnx", "agree": 299 / 300}]
+    page = report._use(card, tmp_path)
+    assert "99.67%" in page
+    assert "the model gave two classes the same probability" in page
+
+
+def test_a_file_that_cannot_be_used_is_a_change(tmp_path):
+    """Else the list of such files beside an earlier result would be out of date."""
+    draw_folder(tmp_path, 20)
+
+    def key():
+        return training._key(gather(tl.load_folder(tmp_path, image_size=64)), {}, {})
+
+    keys = [key(), key()]
+    for name in ("torn.png", "notes.txt"):
+        (tmp_path / "cat" / name).write_bytes(b"no image")
+        keys.append(key())
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
+
+
+def test_that_look_alikes_were_torn_apart_reaches_the_card(tmp_path):
+    """Two bursts a class can't be on three sides; six may."""
+    told = []
+    for bursts in (4, 12):
+        for burst in range(bursts):
+            scene = np.random.default_rng(burst).integers(0, 256, (10, 10, 3), np.uint8)
+            scene = Image.fromarray(scene).resize((80, 80), Image.Resampling.BICUBIC)
+            folder = tmp_path / str(bursts) / ("open", "shut")[burst % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            for frame in range(10):
+                scene.crop((frame % 3, frame % 2, 77, 77)).save(folder / f"{burst}_{frame}.png")
+        pictures = gather(tl.load_folder(tmp_path / str(bursts), image_size=64))
+        told.append(training._about_data(pictures, [])["torn"])
+    assert told == [40, 0]
+
+
+def test_what_decides_the_score_is_in_the_card_and_in_the_report(out, card, tmp_path):
+    page = (out / "report.html").read_text("utf-8")
+    assert card["settings"]["groups"] is None
+    assert (card["data"]["fit"], card["data"]["grey_range"]) == ("crop", None)
+    assert card["data"]["torn"] == 0
+    assert card["data"]["cut"] == 0
+    assert "cropped to the square in the middle, which cuts off 0% on average" in page
+    assert "what looks alike; no <code>--groups</code>" in page
+    assert "What belongs together was kept in one split." in page
+    table = tmp_path / "who.CSV"
+    table.write_text("file,group\na.png,p1\n")
+    told = training._about_groups(str(table))
+    assert (
+        told
+        == {
+            "file": "who.CSV",
+            "sha256": hashlib.sha256(table.read_bytes()).hexdigest(),
+        }
+        == training._about_groups(table)
+    )
+    assert f"3 groups by <code>who.CSV</code>, <code>sha256:{told['sha256'][:16]}" in (
+        report._groups(told, 3)
+    )
+    pattern = training._about_groups(r"(<p>\d)_")
+    assert "1 group by <code>(&lt;p&gt;\\d)_</code>" in report._groups(pattern, 1)
+    tables = [training._about_groups({"a.png": one}) for one in ("p1", "p2")]
+    assert tables[0] != tables[1]
+    assert "a table given in Python, <code>sha256:" in report._groups(tables[0], 1)
+    data = {"fit": "pad", "cut": 0.0, "grey_range": (0, 4095)}
+    assert "black; in grey of more than 8 bits 0 to 4,095 become" in report._framing(data)
+
+
+def test_a_model_that_would_seldom_answer_says_so_in_the_end(tmp_path, few_controls, capsys):
+    written = draw_folder(tmp_path / "photos", 60)
+    for name in sorted(written)[::2]:  # labels are chance
+        path = tmp_path / "photos" / name
+        other = {"cat": "dog", "dog": "cat"}[path.parent.name]
+        path.rename(tmp_path / "photos" / other / path.name)
+    train_folder(tmp_path / "photos", tmp_path / "out", **QUICK, wanted_error=0.01)
+    assert re.search(
+        r"“unsure” to \d+% of pictures like these, since it aims at 1.0% of wrong answers.*"
+        r"--error.*\nThe report is",
+        capsys.readouterr().out,
+    )
+
+
 def lucky_card():
     accuracy = {"value": 1.0, "low": 0.991, "high": 1.0, "n": 409}
     score = {
@@ -178,7 +303,12 @@ def lucky_card():
         "alterations": {"rows": []},
         "labels": {"rows": []},
     }
-    return {"score": score, "floors": {"majority": 0.5}, "data": {"summary": {}}, **rest}
+    data = {"summary": {}, "torn": "", "fit": "crop", "cut": 0.3}
+    found = {"answered": 0.5, "wanted_error": 0.01}
+    return {
+        **{"score": score, "floors": {"majority": 0.5}, "data": data, "calibration": found},
+        **rest,
+    }
 
 
 def test_a_lucky_test_split_is_not_the_whole_answer():
@@ -192,6 +322,27 @@ def test_a_lucky_test_split_is_not_the_whole_answer():
     assert "“Unknown” catches few strangers: 40% of noise" in report._todo(card)
     card["score"]["accuracy"]["value"] = 0.985
     assert "by chance" not in report._todo(card)
+
+
+def test_what_spoils_the_result_is_said_first():
+    card = lucky_card()
+    assert "is" not in report.often_unsure(card)
+    assert "torn" not in report._todo(card)
+    assert "Cropping" not in report._todo(card)
+    card["data"] |= {"torn": 40, "cut": 0.46}
+    card["calibration"]["answered"] = 0.23
+    first, second, *_, last = report._todo(card).split("<li>")[1:]
+    assert "too good: 40 pictures that look alike were not kept on one side" in first
+    assert "<code>--groups</code>" in first
+    assert "“unsure” to 77% of pictures like these, since it aims at 1.0% of wrong" in second
+    assert "Cropping to a square cuts off 46% of the pixels on average" in last
+    assert "<code>--fit pad</code>" in last
+    card["data"]["fit"] = "pad"
+    assert "Cropping" not in report._todo(card)
+    card["data"] |= {"counts": {}, "notes": [], "faults": []}
+    said = report._folder(card)
+    assert "What belongs together was kept" not in said
+    assert "40 pictures that look alike were not kept in one split" in said
 
 
 def test_a_class_is_weakest_only_where_chance_does_not_explain_it():

@@ -24,6 +24,7 @@ class FolderAudit:
         near_copies: Groups of files that look the same but are not: other sizes, crops, turned.
         several_classes: Those of both that lie in several classes.
         groups: Number of groups that ``groups`` named.
+        torn: Pictures that look so much alike that groups of them were not kept together.
         tiny: Pictures of less than 32 pixels, too small to look for near-copies of.
         fit: How pictures become square.
         cut: Share of the pixels that cropping cuts off, on average.
@@ -44,6 +45,7 @@ class FolderAudit:
     near_copies: tuple[tuple[Path, ...], ...]
     several_classes: tuple[tuple[Path, ...], ...]
     groups: int
+    torn: int
     tiny: int
     fit: str
     cut: float
@@ -105,9 +107,10 @@ class FolderAudit:
                 f"{count(len(self.skipped), 'file')} skipped"
                 f"{sums if len(self.skipped) > _NAMED else ''}: {first_few(named)}"
             )
+        kept = "not all kept on one side" if self.torn else "kept on one side"
         for groups, what in (
-            (self.copies, "stored more than once, kept on one side"),
-            (self.near_copies, "with near-copies, kept on one side"),
+            (self.copies, f"stored more than once, {kept}"),
+            (self.near_copies, f"with near-copies, {kept}"),
             (self.several_classes, "in more than one class"),
         ):
             if groups:

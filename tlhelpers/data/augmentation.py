@@ -116,13 +116,14 @@ def what_may_change_labels(
         augmentation: The changes. Defaults to ``Augmentation()``.
 
     Returns:
-        A sentence that names the classes and turns the changes off, or "" where no two names tell
-        of a change that is on.
+        A sentence that names the classes and says how the changes are turned off, from Python and
+        on the command line, or "" where no two names tell of a change that is on.
 
     Example:
         >>> print(what_may_change_labels(["left hand", "right hand"]))
         augmented views may have another label, by the names left hand, right hand: if so, pass \
-        augmentation=Augmentation(flip=False, shift=0)
+        augmentation=Augmentation(flip=False, shift=0); tlhelpers train makes such views to \
+        fine-tune, which --minutes 0 leaves out, and with --scratch
     """
     augmentation = augmentation or Augmentation()
     words = {
@@ -143,7 +144,8 @@ def what_may_change_labels(
     more = ", …" if len(risky) > 6 else ""
     return (
         f"augmented views may have another label, by the names {', '.join(list(risky)[:6])}{more}: "
-        f"if so, pass augmentation=Augmentation({', '.join(off)})"
+        f"if so, pass augmentation=Augmentation({', '.join(off)}); tlhelpers train makes such "
+        "views to fine-tune, which --minutes 0 leaves out, and with --scratch"
     )
 
 

@@ -14,6 +14,9 @@ SPLITS = ("test", "validation", "train")
 MANY = 0.2
 """Share of pictures among near-copies above which groups are no longer placed by any member."""
 
+MOST = 0.5
+"""Share of a class beyond which a large group of look-alikes is taken apart."""
+
 _FREE, _LEFT_OUT = len(SPLITS), len(SPLITS) + 1  # in place of the number of a split
 
 
@@ -162,20 +165,27 @@ def _place(keys: Sequence[bytes], rows: np.ndarray, seed: object) -> np.ndarray:
 def _group(
     key_of: np.ndarray, pairs: np.ndarray, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Number the groups that near-copies make of keys, and mark rows of groups that are too large.
+    """Number the groups that near-copies make of keys, and mark rows of those that are taken apart.
 
-    In drawn pictures, or frames of one film, look-alikes link up until one group holds most of a
-    class. Groups of more than a twentieth of all keys (and at least 8) are therefore taken apart,
-    and all groups of a class that would have fewer than three.
+    Frames of one scene belong together, however many there are. But in drawn pictures, or where all
+    have one background, look-alikes link up until one group holds most of a class, and little would
+    be left to judge by. Groups of more than half of a class (and more than a twentieth of all keys,
+    and 8) are therefore taken apart, and all groups of a class that would have fewer than three.
     """
-    links, total = key_of[pairs], len(key_of)
-    group = link(links, total)
-    crowded = np.bincount(group)[group] > max(8, len(np.unique(key_of)) // 20)
-    of_row = group[key_of]
+    links, total, keys = key_of[pairs], len(key_of), len(np.unique(key_of))
+    group = link(links, total).astype(np.int64)
+    of_row, size = group[key_of], np.bincount(group)
+    code = np.unique(of_row * (labels.max(initial=0) + 1) + labels, return_inverse=True)[1]
+    share = np.bincount(code)[code] / np.bincount(labels)[labels]
+    large = (size[of_row] > max(8, keys // 20)) & (share > MOST)
+    crowded = np.isin(group, of_row[large])
     for label in np.unique(labels):
         rows = labels == label
-        if len(np.unique(of_row[rows])) < 3 <= len(np.unique(key_of[rows])):
-            crowded |= np.isin(group, of_row[rows]) & (np.bincount(group)[group] > 1)
+        own = key_of[rows]
+        # What was taken apart by now is as many groups as it has keys.
+        left = np.unique(np.where(crowded[own], total + own, of_row[rows]))
+        if len(left) < 3 <= len(np.unique(own)):
+            crowded |= np.isin(group, of_row[rows]) & (size[group] > 1)
     return link(links[~crowded[links[:, 0]]], total)[key_of], crowded[key_of]
 
 

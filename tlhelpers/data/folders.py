@@ -157,6 +157,7 @@ def load_folder(
         near_copies=near_copies_,
         several_classes=several_classes,
         groups=len(set(group_of) - {None}),
+        torn=division.crowded,
         tiny=int((np.minimum(facts["width"], facts["height"]) < SMALLEST).sum()),
         fit=fit,
         cut=float(cut.mean()),

@@ -14,6 +14,10 @@ Groups = Mapping[str, str] | str | Path
 NUMBERED = r"([^/]*\d[^/]*)[ _-][^/]*$"
 """A name with a number in it, before its last space, hyphen or underline: ``patient03_2.png``."""
 
+FILE_COLUMNS = ("file", "filename", "path", "image")
+GROUP_COLUMNS = ("group", "groups")
+"""What the columns of a CSV file are called, in small or capital letters, in its first line."""
+
 INSIDE = r"/([^/]+)/[^/]+$"
 """A folder inside the folder of the class: ``cats/tom/2.png``."""
 
@@ -147,19 +151,45 @@ def _by_table(table: Iterable[tuple[Any, Any]], names: Sequence[str]) -> list[st
 
 
 def _read_csv(path: Path) -> list[tuple[str, str]]:
-    """Read a table whose first column names files and whose second says the group."""
+    """Read the files and their groups from the columns so called, or from a table's two columns."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no CSV file of groups {path}.")
     try:
         text = path.read_text(encoding="utf-8-sig")
         first = text.partition("\n")[0]
         delimiter = max(",;\t", key=first.count)
-        rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(row)]
+        reader = csv.reader(text.splitlines(), delimiter=delimiter)
+        rows = [(reader.line_num, row) for row in reader if any(row)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} can't be read as a CSV file in UTF-8: {error}.") from None
-    short = min(rows, key=len, default=["nothing"])
-    if len(short) < 2:
+    head = rows[0][1] if rows else ["nothing"]
+    while len(head) > 2 and not any(any(row[len(head) - 1 :]) for _, row in rows):
+        head = head[:-1]  # a column without anything, as spreadsheets write
+    if len(head) < 2:
         raise ValueError(
-            f"{path} must have two columns, a file and its group. Received: {short[0]}."
+            f"{path} must have two columns, a file and its group. Received: {head[0]}."
         )
-    return [(row[0], row[1]) for row in rows]
+    for line, row in rows:
+        if len(row) < len(head) or any(row[len(head) :]):
+            raise ValueError(
+                f"Each line of {path} must have as many columns as the first: {len(head)}, between "
+                f"{delimiter!r}. Received: {delimiter.join(row)[:200]} in line {line}, which has "
+                f"{len(row)}. Write a name with {delimiter!r} in it between quotes."
+            )
+    names = [name.strip().casefold() for name in head]
+    file, group = (
+        next((names.index(one) for one in known if one in names), None)
+        for known in (FILE_COLUMNS, GROUP_COLUMNS)
+    )
+    if file is not None and group is not None:
+        return [(row[file], row[group]) for _, row in rows[1:]]
+    # pandas numbers rows in a first column without a name, which it reads again as Unnamed: 0.
+    numbered = names[0] in ("", "unnamed: 0") and all(row[0].isdigit() for _, row in rows[1:])
+    start = int(numbered and len(head) == 3)
+    if len(head) - start > 2:
+        raise ValueError(
+            f"{path} has {len(head)} columns, so its first line must name that of the files "
+            f"({', '.join(FILE_COLUMNS)}) and that of the groups ({', '.join(GROUP_COLUMNS)}). "
+            f"Received: {', '.join(head)[:200]}."
+        )
+    return [(row[start], row[start + 1]) for _, row in rows]

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -80,18 +81,22 @@ class SavedRun:
         return pandas.DataFrame(list(self.answers(images)), columns=list(COLUMNS))
 
     def answers(
-        self, images: "str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray"
+        self,
+        images: "str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray",
+        table: Path | None = None,
     ) -> Iterator[tuple[str, str | None, float, str]]:
         """Give the rows of :meth:`predict` one by one, with a batch of images in memory at a time.
 
         Args:
             images: As for :meth:`predict`.
+            table: Where the answers are written; left out where it lies in the folder of images.
+                Defaults to none.
 
         Yields:
             File, class, probability and note.
         """
         size = self.model.input_shape[1]
-        items, names = _listed(images, size)
+        items, names = _listed(images, size, table)
         length = inference_batch_size(size)
         floats = any(isinstance(one, np.ndarray) and one.dtype != np.uint8 for one in items)
         forward = self._forward("keras" if floats else choose_engine("auto", size))
@@ -189,7 +194,7 @@ def write_answers(run: SavedRun, images: str | os.PathLike[str], path: Path) -> 
 
     Args:
         run: The saved run.
-        images: An image file or a folder.
+        images: An image file or a folder, in which the CSV file itself is passed over.
         path: The CSV file. One that this function wrote before is replaced when the new one is
             whole, and set aside if it was edited since. A hidden file beside it holds its digest.
 
@@ -213,7 +218,7 @@ def write_answers(run: SavedRun, images: str | os.PathLike[str], path: Path) -> 
     with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        for name, answer, probability, note in run.answers(images):
+        for name, answer, probability, note in run.answers(images, path):
             counts[answer or "unreadable"] += 1
             known = "" if answer is None else f"{probability:.4f}"
             writer.writerow((name, answer or "", known, note))
@@ -322,12 +327,12 @@ def _class_names(card: dict[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _listed(images: Any, size: int) -> tuple[Sequence[Any], list[str]]:
+def _listed(images: Any, size: int, table: Path | None) -> tuple[Sequence[Any], list[str]]:
     """Return images or files, or in place of a file why it can't be read; and their names."""
     if isinstance(images, np.ndarray) and images.dtype.kind not in "OSU":
         items: Any = _checked(images, size)
     elif isinstance(images, str | os.PathLike):
-        found = _files(Path(images))
+        found = _files(Path(images), table)
         return list(found.values()), [printable(str(path)) for path in found]
     else:
         if isinstance(images, bytes) or not isinstance(images, Iterable):
@@ -350,17 +355,24 @@ def _not_images(received: Any) -> TypeError:
     )
 
 
-def _files(path: Path) -> dict[Path, Path | UnreadableImageError]:
-    """Return a file, or all that is in a folder, with the reason where it can't be read."""
+def _files(path: Path, table: Path | None) -> dict[Path, Path | UnreadableImageError]:
+    """Return a file, or all but the table in a folder, with the reason where it can't be read."""
     found: dict[Path, Path | UnreadableImageError] = {path: path} if path.is_file() else {}
     if path.is_dir():
         layout = Layout()
-        found |= {file: file for file in files_below(path, layout)}
+        below = files_below(path, layout)
+        found |= {file: file for file in below if table is None or not _is_table(file, table)}
         found |= {entry: UnreadableImageError(reason) for entry, reason in layout.skipped}
         found = dict(sorted(found.items()))
     if not found:
         raise FileNotFoundError(f"There must be image files to look at. Received: {path}.")
     return found
+
+
+def _is_table(file: Path, table: Path) -> bool:
+    """Tell a table of answers, or an edited one that was set aside, by its name and folder."""
+    named = re.fullmatch(rf"(yours-\d+-)?{re.escape(table.name)}", file.name)
+    return named is not None and file.parent.resolve() == table.parent.resolve()
 
 
 def _read(item: Any, size: int, how: dict[str, Any]) -> np.ndarray | str:

@@ -19,6 +19,9 @@ from tlhelpers.workflow.split import Pictures
 SHOWN = 12
 """Pictures shown of each kind; the tables beside the report have all."""
 
+CUT = 0.3
+"""Share of the pixels, on average, above which a crop is something to look at."""
+
 _SIDE = 176
 
 Card = dict[str, Any]
@@ -85,9 +88,30 @@ def headline(card: dict[str, Any]) -> str:
     )
 
 
+def often_unsure(card: dict[str, Any]) -> str:
+    """Say so, from a card, where fewer than half of the judged images would be answered, or ""."""
+    found = card["calibration"]
+    if found["answered"] >= 0.5:
+        return ""
+    return (
+        f"tlhelpers predict will say “unsure” to {1 - found['answered']:.0%} of pictures like "
+        f"these, since it aims at {found['wanted_error']:.1%} of wrong answers at most: correct "
+        "the labels first; --error sets how many mistakes are accepted."
+    )
+
+
 def _todo(card: Card) -> str:
     """Say first what to do."""
     points = []
+    data = card["data"]
+    if data["torn"]:
+        points.append(
+            f"The score may be too good: {_count(data['torn'], 'picture')} that look alike were not "
+            "kept on one side of the split. If they are frames of a film, or show one thing, "
+            "<code>--groups</code> says so."
+        )
+    if unsure := often_unsure(card):
+        points.append(f'{escape(unsure)} See <a href="#unsure">what that costs</a>.')
     score, every = card["score"], card["score"]["everywhere"]
     if every and not every["low"] <= score["accuracy"]["value"] <= every["high"]:
         easier = score["accuracy"]["value"] > every["value"]
@@ -115,7 +139,12 @@ def _todo(card: Card) -> str:
     curve = card["learning_curve"]
     if curve["gain"] is not None and curve["low"] > 0:
         points.append('More labels are likely to help: see <a href="#more">the curve</a>.')
-    summary = card["data"]["summary"]
+    if data["fit"] == "crop" and data["cut"] > CUT:
+        points.append(
+            f"Cropping to a square cuts off {data['cut']:.0%} of the pixels on average: "
+            "<code>--fit pad</code> keeps all."
+        )
+    summary = data["summary"]
     torn = summary.get("leak between splits", 0)
     if torn:
         points.append(
@@ -460,9 +489,15 @@ def _folder(card: Card) -> str:
         )
     if not data["summary"]:
         parts.append("<p>No unreadable, tiny or plain pictures and no copies were found.</p>")
+    together = "What belongs together was kept in one split"
+    if data["torn"]:
+        together = (
+            f"{_count(data['torn'], 'picture')} that look alike were not kept in one split: too many "
+            "do to divide the folder otherwise"
+        )
     parts.append(
-        "<p class='soft'>Nothing was deleted or changed. What belongs together was kept in one split. "
-        "The whole list is <code>audit.csv</code>.</p>"
+        f"<p class='soft'>Nothing was deleted or changed. {together}. The whole list is "
+        "<code>audit.csv</code>.</p>"
     )
     return "".join(parts)
 
@@ -488,11 +523,17 @@ def _use(card: Card, folder: Path) -> str:
         "again and run on every judged image:</p>",
         _table(head, rows, numbers={1, 2, 3, 4}),
     ]
-    for name, missing in card["not_exported"].items():
+    if any(one["agree"] < 1 for one in card["exports"]):
         parts.append(
-            f"<p class='warn'>{escape(name)} was not written: {escape(', '.join(missing))} "
-            f"{'is' if len(missing) == 1 else 'are'} not installed. "
-            '<code>pip install "tlhelpers[export]"</code>, then train again, which takes seconds.</p>'
+            "<p class='soft'>Where a file names another class, the model gave two classes the same "
+            "probability, to within twice the largest difference.</p>"
+        )
+    everything = [*(one["format"] for one in card["exports"][1:]), *card["not_exported"]]
+    for name, reason in card["not_exported"].items():
+        parts.append(
+            f"<p class='warn'>{escape(name)} was left out: {escape(reason.rstrip('.'))}. Once that is "
+            'put right (<code>pip install "tlhelpers[export]"</code> installs what writes and checks '
+            f"exports), train again with <code>--export {' '.join(everything)}</code>.</p>"
         )
     for one in card["exports"]:
         script = folder / f"use_{one['format']}.py"
@@ -511,6 +552,8 @@ def _made(card: Card) -> str:
     machine, kept = card["machine"], card["fine_tuning"].get("kept")
     rows = [
         ("images", f"{card['data']['n']:,}, <code>{escape(card['data']['digest'][:23])}…</code>"),
+        ("what belongs together", _groups(settings["groups"], card["data"]["groups"])),
+        ("framing", _framing(card["data"])),
         (
             "network",
             f"{escape(network['name'])} up to {escape(network['stage'])}, "
@@ -545,6 +588,29 @@ def _made(card: Card) -> str:
         "says so; else the score may be too good.</li><li>The licence of the weights is above; that "
         "of your photographs is yours to know.</li></ul>"
     )
+
+
+def _groups(named: Card | None, count: int) -> str:
+    """Say by what pictures were kept together."""
+    if named is None:
+        return "what looks alike; no <code>--groups</code>"
+    by = named.get("pattern") or named.get("file")
+    digest = f", <code>sha256:{named['sha256'][:16]}…</code>" if "sha256" in named else ""
+    what = f"<code>{escape(by)}</code>" if by else "a table given in Python"
+    return f"what looks alike, and {_count(count, 'group')} by {what}{digest}"
+
+
+def _framing(data: Card) -> str:
+    """Say how pictures became squares of 8 bits."""
+    how = {
+        "crop": f"cropped to the square in the middle, which cuts off {data['cut']:.0%} on average",
+        "pad": "made square by black",
+        "stretch": "stretched to a square",
+    }[data["fit"]]
+    if not data["grey_range"]:
+        return how
+    low, high = data["grey_range"]
+    return f"{how}; in grey of more than 8 bits {low:,} to {high:,} become 0 to 255"
 
 
 def _gallery(rows: Iterable[tuple[Card, str]], pictures: Pictures) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlhelpers.data.images import read_and_digest
+from tlhelpers.data.audit import first_few, printable
+from tlhelpers.data.images import (
+    GREY_RANGE,
+    UnreadableImageError,
+    check_fit,
+    decoded,
+    digest_image,
+    file_content,
+    read_and_digest,
+)
 from tlhelpers.data.layout import Layout, files_below
 from tlhelpers.data.splits import in_threads
-from tlhelpers.files import locked, replacing, write_atomically
+from tlhelpers.files import locked, remove_unfinished, replacing, write_atomically
 from tlhelpers.models.backbones import batch_normalisation, load_backbone
-from tlhelpers.progress import progress_bar
+from tlhelpers.progress import counted, progress_bar
 from tlhelpers.transfer.engine import (
     Engine,
     Forward,
@@ -36,6 +45,10 @@ PLAN, LISTING, MANIFEST = "plan.json", "files.parquet", "manifest.json"
 SHARD = 4_096
 """Images in a shard: half a minute to some minutes of work, and 20 MB of MobileNetV2's features."""
 
+# How files were read before plans said it. The digest leaves these out, as it did then.
+_BEFORE: dict[str, Any] = {"fit": "crop", "grey_range": GREY_RANGE}
+_FOUND = ("weights", "arithmetic", "images", "listing")  # in a plan, and no argument
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -53,6 +66,8 @@ class Plan:
         shard: Images in a shard.
         images: Images in all.
         listing: SHA-256 of the list of files.
+        fit: How pictures become square.
+        grey_range: Values of grey beyond 8 bits that become 0 and 255; None refuses such files.
     """
 
     photos: str
@@ -66,6 +81,8 @@ class Plan:
     shard: int
     images: int
     listing: str
+    fit: str
+    grey_range: tuple[int, int] | None
 
     @property
     def shards(self) -> int:
@@ -75,7 +92,8 @@ class Plan:
     @property
     def digest(self) -> str:
         """SHA-256 of everything above but where the images lie."""
-        about = {key: value for key, value in asdict(self).items() if key != "photos"}
+        about = dict(item for item in asdict(self).items() if item not in _BEFORE.items())
+        del about["photos"]
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
@@ -88,6 +106,8 @@ def extract_shards(
     cut: str | None = None,
     engine: Engine = "auto",
     precision: Precision = "float32",
+    fit: str = "crop",
+    grey_range: tuple[int, int] | None = None,
     shard: int = SHARD,
     workers: int = 1,
     cluster: str | None = None,
@@ -97,6 +117,9 @@ def extract_shards(
     A shard is written whole or not at all, so a job that was killed resumes with the shards that are
     missing, and no image is computed twice. Each file is read once. The memory needed does not grow
     with the number of images, apart from the list of their names.
+
+    The same call again on finished work looks at size and time of each file, reads those that
+    differ and those that could not be read, and does the shards anew of which one is another now.
 
     Call :func:`tlhelpers.setup` first, with ``tier="real"`` for ImageNet weights.
 
@@ -108,6 +131,9 @@ def extract_shards(
         cut: Its last stage. Defaults to the whole network.
         engine: As for :func:`tlhelpers.extract_features`. Defaults to ``"auto"``.
         precision: As for :func:`tlhelpers.extract_features`. Defaults to ``"float32"``.
+        fit: As for :func:`tlhelpers.load_folder`. Defaults to ``"crop"``.
+        grey_range: Values that become black and white in files of grey with more than 8 bits, such
+            as ``(0, 4095)`` for 12. Defaults to none: such files count as unreadable.
         shard: Images in a shard. Defaults to 4,096.
         workers: Processes of a cluster. Defaults to 1.
         cluster: ``"ray"`` for a pool of Ray's actors, each with the network loaded once; they must
@@ -117,13 +143,15 @@ def extract_shards(
         The path of ``manifest.json``: plan, files with their digests, and counts. Beside it stand
         ``features-000000.parquet`` and so on, with columns ``file`` (below ``photos``), ``folder``
         (the class, where the folders are classes), ``sha256`` and ``features`` (float32), and
-        ``unreadable-000000.parquet`` with ``file`` and ``reason`` where a shard has such.
+        ``unreadable-000000.parquet`` with ``file`` and ``reason`` where a shard has such; one more
+        names what was left out, such as links to folders, which are not followed.
 
     Raises:
         ModuleNotFoundError: If pyarrow or Ray is needed and not installed.
         FileNotFoundError: If there are no images.
         FileExistsError: If ``to`` holds something else.
-        ValueError: If an argument is not possible, or the folder was changed since the work began.
+        ValueError: If an argument is not possible, or files were added or removed since the work
+            began.
 
     Example:
         >>> extract_shards("photos", "features")  # doctest: +SKIP
@@ -135,6 +163,14 @@ def extract_shards(
         raise ValueError(
             f"A shard has images, and there are workers. Received: shard={shard}, workers={workers}."
         )
+    check_fit(fit)
+    if grey_range is not None:
+        low, high = grey_range
+        if not low < high:
+            raise ValueError(
+                f"A grey range has its lower value first, as in 0 and 4095. Received: {low} {high}."
+            )
+        grey_range = int(low), int(high)
     _need("pyarrow")
     if cluster:
         _need("ray")
@@ -158,15 +194,19 @@ def extract_shards(
             "weights": base.weights_digest(),
             "arithmetic": describe_engine(chosen, precision, inference_batch_size(image_size)),
             "shard": shard,
+            "fit": fit,
+            "grey_range": grey_range,
         }
-        plan = _plan(photos, to, about)
+        names, skipped = _list(photos)
+        plan = _plan(photos, to, names, about)
+        _renew(plan, to, names)
         missing = [number for number in range(plan.shards) if not _shard_path(to, number).is_file()]
         run = _on_ray if cluster else _here
         done = plan.images - sum(_size(plan, number) for number in missing)
         with progress_bar(plan.images, "features", " images", initial=done) as bar:
             for number in run(plan, to, missing, workers):
                 bar.update(_size(plan, number))
-        return _manifest(plan, to)
+        return _manifest(plan, to, skipped)
 
 
 def read_shards(
@@ -228,41 +268,125 @@ def _need(module: str) -> None:
         )
 
 
-def _plan(photos: Path, to: Path, about: dict[str, Any]) -> Plan:
-    """Return the plan that a folder holds, or list the images and begin one."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _list(photos: Path) -> tuple[list[str], dict[str, str]]:
+    """Name the images below a folder, mixed, and what was left out with the reason."""
     layout = Layout()
     names = sorted(path.relative_to(photos).as_posix() for path in files_below(photos, layout))
+    skipped = {path.relative_to(photos).as_posix(): reason for path, reason in layout.skipped}
     if not names:
-        raise FileNotFoundError(f"There must be images in {photos} or in the folders below it.")
+        left_out = first_few(f"{printable(name)} ({reason})" for name, reason in skipped.items())
+        raise FileNotFoundError(
+            f"There must be images in {photos} or in the folders below it."
+            + f" Left out: {left_out}." * bool(skipped)
+        )
     # Mixed, so that every shard has something of every class, which training in one pass needs.
-    names = [names[row] for row in np.random.default_rng(0).permutation(len(names))]
+    return [names[row] for row in np.random.default_rng(0).permutation(len(names))], skipped
+
+
+def _plan(photos: Path, to: Path, names: list[str], about: dict[str, Any]) -> Plan:
+    """Return the plan that a folder holds, or begin one."""
     listing = hashlib.sha256()
     for place, name in enumerate(names):
         listing.update(b"\0" * (place > 0) + os.fsencode(name))
     plan = Plan(photos=str(photos), images=len(names), listing=listing.hexdigest(), **about)
     path = to / PLAN
     if path.is_file():
-        found = Plan(**json.loads(path.read_text("utf-8")))
-        if found.digest != plan.digest:
-            old, new = asdict(found), asdict(plan)
-            changed = ", ".join(key for key in old if key != "photos" and old[key] != new[key])
+        found = {**_BEFORE, **json.loads(path.read_text("utf-8"))}
+        old, new = (json.loads(json.dumps(about)) for about in (found, asdict(plan)))
+        if changed := [key for key in old if key != "photos" and old[key] != new[key]]:
+            began = ", ".join(f"{key}={old[key]!r}" for key in changed if key not in _FOUND)
             raise ValueError(
-                f"{to} holds features of other work: {changed} changed since it began. Choose "
-                "another folder, or remove this one to begin anew."
+                f"{to} holds features of other work: {', '.join(changed)} changed since it began"
+                f"{began and f' (with {began})'}. Go on as it began, choose another folder, or "
+                "remove this one to begin anew."
             )
+        remove_unfinished(to)
         return plan
-    if other := [entry.name for entry in to.iterdir() if entry.name != "lock"]:
+    # Whoever was killed before the plan was written left no more than these.
+    ours = ("lock", LISTING)
+    others = [entry.name for entry in to.iterdir() if entry.name not in ours]
+    if other := [name for name in others if not name.startswith(".part-")]:
         raise FileExistsError(
             f"Features go to a new or empty folder. Received: {to}, which holds {other[0]}."
         )
-    table = pa.table({"file": pa.array([os.fsencode(name) for name in names], pa.binary())})
-    with replacing(to / LISTING) as part:
-        pq.write_table(table, part, row_group_size=plan.shard)
+    remove_unfinished(to)
+    (to / LISTING).unlink(missing_ok=True)
     write_atomically(path, json.dumps(asdict(plan), indent=1))
     return plan
+
+
+def _renew(plan: Plan, to: Path, names: list[str]) -> None:
+    """Remove the shards of which a file is another now, and note what tells it next time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    photos, listing, columns = Path(plan.photos), to / LISTING, ["size", "mtime_ns"]
+    now = np.fromiter((_stamp(photos / name) for name in names), np.dtype((np.int64, 2)))
+    known = listing.is_file() and set(columns) <= set(pq.read_schema(listing).names)
+    changed = np.zeros(len(names), bool)
+    if known:
+        noted = pq.read_table(listing, columns=columns)
+        for place, column in enumerate(columns):
+            changed |= noted.column(column).to_numpy() != now[:, place]
+    for number in counted(range(plan.shards), plan.shards, "checking", " shards"):
+        rows = slice(number * plan.shard, (number + 1) * plan.shard)
+        if _is_outdated(plan, to, number, names[rows], changed[rows]):
+            # The listing last: if this is killed before, the next run finds the same again.
+            for path in (to / MANIFEST, _shard_path(to, number)):
+                path.unlink(missing_ok=True)
+    if known and not changed.any():
+        return
+    table = pa.table(
+        {
+            "file": pa.array([os.fsencode(name) for name in names], pa.binary()),
+            **{column: now[:, place] for place, column in enumerate(columns)},
+        }
+    )
+    with replacing(listing) as part:
+        pq.write_table(table, part, row_group_size=plan.shard)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Return size and time of a file, which tell without reading it that it is another."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return -1, -1
+    return facts.st_size, facts.st_mtime_ns
+
+
+def _is_outdated(plan: Plan, to: Path, number: int, names: list[str], changed: np.ndarray) -> bool:
+    """Tell whether a finished shard has a file that is another now, or now reads otherwise."""
+    import pyarrow.parquet as pq
+
+    features, unreadable = _shard_path(to, number), _shard_path(to, number, "unreadable")
+    if not features.is_file() or not (changed.any() or unreadable.is_file()):
+        return False
+    noted: dict[str, bytes | str] = {}
+    for path, column in ((features, "sha256"), (unreadable, "reason")):
+        if path.is_file():
+            table = pq.read_table(path, columns=["file", column])
+            noted |= zip(
+                *(table.column(one).to_pylist() for one in table.column_names), strict=True
+            )
+    read = _reader(plan)
+
+    def is_other(name: str) -> bool:
+        """Tell it of one file. Copying changes its time, so its content decides."""
+        before = noted.get(_text(name))
+        if not isinstance(before, bytes):
+            return read(name) != before
+        try:
+            return digest_image(Path(plan.photos, name)) != before
+        except (OSError, ValueError):
+            return True
+
+    suspects = [
+        name
+        for name, one in zip(names, changed, strict=True)
+        if one or not isinstance(noted.get(_text(name)), bytes)
+    ]
+    return any(in_threads(is_other, suspects))
 
 
 def _size(plan: Plan, number: int) -> int:
@@ -341,7 +465,7 @@ def _extract(plan: Plan, to: Path, number: int, forward: Forward, width: int) ->
     names = [os.fsdecode(name) for name in listed]
     length = inference_batch_size(plan.image_size)
     parts = [names[at : at + length] for at in range(0, len(names), length)]
-    read = _reader(Path(plan.photos), plan.image_size)
+    read = _reader(plan)
     kept: list[tuple[str, bytes]] = []
     rows, unreadable = [np.empty((0, width), np.float32)], []
     with ThreadPoolExecutor(max_workers=1) as ahead:
@@ -363,9 +487,7 @@ def _extract(plan: Plan, to: Path, number: int, forward: Forward, width: int) ->
                 batch[: len(images)] = images
                 rows.append(np.asarray(forward(batch)[0][: len(images)], np.float32))
     features = np.concatenate(rows)
-    if unreadable:
-        columns = dict(zip(("file", "reason"), zip(*unreadable, strict=True), strict=True))
-        _write(pa.table({k: _texts(v) for k, v in columns.items()}), plan, to, number, "unreadable")
+    _write_reasons(unreadable, plan, to, number)
     files = [name for name, _ in kept]
     table = pa.table(
         {
@@ -379,24 +501,75 @@ def _extract(plan: Plan, to: Path, number: int, forward: Forward, width: int) ->
     _write(table, plan, to, number, "features")
 
 
-def _texts(values: Any) -> "pyarrow.Array":
-    """Return texts as Parquet holds them; bytes of a name that are no text are escaped."""
+def _text(name: str) -> str:
+    """Return a text as Parquet holds it; bytes of a name that are no text are escaped."""
+    return re.sub(r"[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", name)
+
+
+def _texts(values: Iterable[str]) -> "pyarrow.Array":
+    """Return texts as Parquet holds them."""
     import pyarrow as pa
 
-    return pa.array([re.sub(r"[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", v) for v in values])
+    return pa.array([_text(value) for value in values], pa.string())
 
 
-def _reader(photos: Path, size: int) -> Callable[[str], tuple[np.ndarray, bytes] | str]:
+def _reader(plan: Plan) -> Callable[[str], tuple[np.ndarray, bytes] | str]:
     """Return what reads a file once, or says why it can't be read."""
 
     def read(name: str) -> tuple[np.ndarray, bytes] | str:
         """Read one file."""
         try:
-            return read_and_digest(photos / name, size)
+            with file_content(Path(plan.photos, name)) as content:
+                found = read_and_digest(
+                    content, plan.image_size, fit=plan.fit, grey_range=plan.grey_range
+                )
+                deep = None if plan.grey_range else _deep_grey(content, found[0])
+        except FileNotFoundError:
+            return "missing file"
+        except UnreadableImageError as error:
+            return str(error)
         except (OSError, ValueError) as error:
             return str(error.__cause__ or error)
+        if deep:
+            return (
+                f"grey of more than 8 bits, here from {deep[0]:,} to {deep[1]:,}; give the values "
+                "that become black and white, as in --grey-range 0 4095 for 12 bits"
+            )
+        return found
 
     return read
+
+
+def _deep_grey(content: bytes, pixels: np.ndarray) -> tuple[int, int] | None:
+    """Return the lowest and the highest value of grey with more than 8 bits, else None.
+
+    Args:
+        content: A file that can be read.
+        pixels: What was read.
+    """
+    # Nearly all files need no second look: JPEG has 8 bits, and PNG says how many it has.
+    png = content.startswith(b"\x89PNG")
+    if content.startswith(b"\xff\xd8") or (png and content[24] != 16):
+        return None
+    if (pixels != pixels[..., :1]).any():
+        return None
+    with decoded(content, 0) as image:
+        if not image.mode.startswith("I"):
+            return None
+        values = np.asarray(image)
+        return int(values.min()), int(values.max())
+
+
+def _write_reasons(reasons: Sequence[tuple[str, str]], plan: Plan, to: Path, number: int) -> None:
+    """Write which files could not be read, and why; or remove what an earlier try wrote."""
+    import pyarrow as pa
+
+    if not reasons:
+        _shard_path(to, number, "unreadable").unlink(missing_ok=True)
+        return
+    files, why = zip(*reasons, strict=True)
+    table = pa.table({"file": _texts(files), "reason": _texts(why)})
+    _write(table, plan, to, number, "unreadable")
 
 
 def _write(table: "pyarrow.Table", plan: Plan, to: Path, number: int, what: str) -> None:
@@ -408,10 +581,12 @@ def _write(table: "pyarrow.Table", plan: Plan, to: Path, number: int, what: str)
         pq.write_table(table, part, compression="zstd")
 
 
-def _manifest(plan: Plan, to: Path) -> Path:
+def _manifest(plan: Plan, to: Path, skipped: dict[str, str]) -> Path:
     """Check that every shard is there and of this plan, and note the digest of each."""
     import pyarrow.parquet as pq
 
+    # What was left out belongs to no shard; it goes behind the last one's.
+    _write_reasons(list(skipped.items()), plan, to, plan.shards)
     files: dict[str, Any] = {}
     for path in sorted(to.glob("*-??????.parquet")):
         with pq.ParquetFile(path) as shard:
@@ -428,11 +603,18 @@ def _manifest(plan: Plan, to: Path) -> Path:
         what: sum(about["rows"] for name, about in files.items() if name.startswith(what))
         for what in ("features", "unreadable")
     }
+    counts["unreadable"] -= len(skipped)
     if sum(counts.values()) != plan.images:
         raise ValueError(
             f"{to} must hold a row for each of {plan.images:,} images. Received: "
             f"{sum(counts.values()):,}; remove the folder, and begin anew."
         )
-    about = {"plan": asdict(plan), "digest": plan.digest, "counts": counts, "files": files}
+    about = {
+        "plan": asdict(plan),
+        "digest": plan.digest,
+        "counts": {**counts, "skipped": len(skipped)},
+        "skipped": skipped,
+        "files": files,
+    }
     write_atomically(to / MANIFEST, json.dumps(about, indent=1))
     return to / MANIFEST

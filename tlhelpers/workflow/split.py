@@ -1,6 +1,7 @@
 """All images of a folder in one order, what belongs together among them, and folds of those."""
 
 import itertools
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ ENOUGH_TO_HOLD_OUT = 200
 
 FOLDS = 5
 REPEATS = 3
+
+MORE_FOLDS = 10
+"""Folds that are tried at most where fewer leave some class without groups to fit on."""
 
 SPLITS = ("train", "validation", "test")
 
@@ -103,6 +107,9 @@ def gather(data: Dataset, groups: Groups | None = None) -> Pictures:
     Returns:
         The images; copies, near-copies and images of a group share a number.
 
+    Raises:
+        ValueError: If the images to learn from of some class are all of one group.
+
     Example:
         >>> gather(load_folder("photos")).held_out  # doctest: +SKIP
         True
@@ -119,20 +126,39 @@ def gather(data: Dataset, groups: Groups | None = None) -> Pictures:
         row_of = {path: row for row, path in enumerate(found.paths)}
         for copies in (*data.audit.copies, *data.audit.near_copies):
             rows = [row_of[path] for path in copies if path in row_of]
-            pairs += list(itertools.pairwise(rows))
+            # Those on several sides were taken apart there, and would link what is on one.
+            if len(set(found.split_of[rows].tolist())) == 1:
+                pairs += list(itertools.pairwise(rows))
     of_group: dict[str, int] = {}
     if groups is not None:
         for row, group in enumerate(read_groups(groups, found.names)):
             if group is not None:
                 pairs.append((of_group.setdefault(group, row), row))
     numbers = link(np.array(pairs, int).reshape(-1, 2), len(found))
-    return Pictures(data, found.labels, numbers, found.split_of)
+    gathered = Pictures(data, found.labels, numbers, found.split_of)
+    for label, name in enumerate(data.class_names):
+        own = gathered.pool[gathered.labels[gathered.pool] == label]
+        if len(np.unique(numbers[own])) < 2:
+            raise ValueError(
+                "Every class needs images of at least two groups, one to fit on and one to judge "
+                f"by. Received: class {name}, whose {len(own):,} images to learn from are of one "
+                "group. Add images that show something else, or name smaller groups."
+            )
+    return gathered
+
+
+class UndividedError(ValueError):
+    """Rows that can't be divided into folds with every class on both sides."""
 
 
 def folds(
     labels: np.ndarray, groups: np.ndarray, seed: int, most: int = FOLDS
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Divide rows into stratified folds that keep groups whole.
+
+    Where there is a division that leaves two groups of each class to fit on, it is taken, so that
+    those can be divided again. Where groups span classes, that may take more folds than some class
+    has groups.
 
     Args:
         labels: ``int [n]``.
@@ -144,7 +170,7 @@ def folds(
         Rows to fit on, which have every class, and rows held out.
 
     Raises:
-        ValueError: If some class has images of one group only.
+        UndividedError: If some class has images of one group only, or no such division was found.
 
     Example:
         >>> labels, groups = np.repeat([0, 1], 10), np.arange(20) // 2
@@ -153,15 +179,34 @@ def folds(
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    fewest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
-    for count in range(min(most, fewest), 1, -1):
+    classes, number = np.unique(labels, return_inverse=True)
+    # One row of each group of each class.
+    ones = np.unique(np.stack([number, groups], axis=1), axis=0, return_index=True)[1]
+    has = np.bincount(number[ones])
+    fewest = int(has.min())
+    usual = min(most, fewest)
+    more = min(MORE_FOLDS, len(np.unique(groups)), int(np.bincount(number).max()))
+    spare = None
+    for count in (*range(usual, 1, -1), *range(max(usual, 1) + 1, more + 1)) if fewest > 1 else ():
         for draw in range(10):
             splitter = StratifiedGroupKFold(count, shuffle=True, random_state=1000 * seed + draw)
-            found = list(splitter.split(labels, labels, groups))
-            if all(len(np.unique(labels[fit])) == len(np.unique(labels)) for fit, _ in found):
+            with warnings.catch_warnings():  # of more folds than a class has images
+                warnings.simplefilter("ignore", UserWarning)
+                found = list(splitter.split(labels, labels, groups))
+            left = min(
+                np.bincount(number[ones[~np.isin(ones, held)]], minlength=len(has)).min()
+                for _, held in found
+            )
+            if left >= min(2, fewest - 1):
                 yield from found
                 return
-    raise ValueError(
-        "Every class needs images of at least two groups, one to fit on and one to judge by. "
-        f"Received: a class with {fewest}. Add images that show something else."
-    )
+            if left and spare is None:
+                spare = found
+    if spare is None:
+        raise UndividedError(
+            "Every class needs images of at least two groups, one to fit on and one to judge by. "
+            f"Received: class number {classes[has.argmin()]} with {fewest}"
+            f"{', which no division that was tried keeps apart' if fewest > 1 else ''}. Add images "
+            "that show something else, or name smaller groups."
+        )
+    yield from spare

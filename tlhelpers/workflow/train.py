@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tlhelpers.data.audit import printable
-from tlhelpers.data.downloads import FILES
+from tlhelpers.data.downloads import FILES, digest_of
 from tlhelpers.data.folders import load_folder
 from tlhelpers.data.groups import Groups
 from tlhelpers.data.images import check_fit
@@ -34,11 +34,11 @@ from tlhelpers.workflow import evidence, results
 from tlhelpers.workflow.audit import Fault, as_csv, find_faults, summarise
 from tlhelpers.workflow.choose import STAGES_TRIED, stage_reader
 from tlhelpers.workflow.export import FILES as EXPORTED
-from tlhelpers.workflow.export import Proof, check_formats, export, missing_for
+from tlhelpers.workflow.export import ExportError, Proof, check_formats, export, missing_for
 from tlhelpers.workflow.judge import as_plain
 from tlhelpers.workflow.learn import Learned, fine_tune, learn, load_network
 from tlhelpers.workflow.predict import check_answers
-from tlhelpers.workflow.report import headline, write_report
+from tlhelpers.workflow.report import headline, often_unsure, write_report
 from tlhelpers.workflow.split import Pictures, gather
 from tlhelpers.workflow.strangers import Familiar
 
@@ -93,7 +93,8 @@ def train_folder(
         RuntimeError: If another training is writing to ``out``.
         ValueError: If an argument or the folder can't be used; the message says why.
         tlhelpers.data.downloads.DownloadError: If the network's weights can't be had.
-        tlhelpers.workflow.export.ExportError: If an exported file disagrees with the model.
+        tlhelpers.workflow.export.ExportError: If a format of ``formats`` can't be written, or
+            disagrees with the model. Without ``formats`` it is left out, and the report says why.
 
     Example:
         >>> train_folder("photos", "results")  # doctest: +SKIP
@@ -150,12 +151,15 @@ def _train(
         "backbone": base.name,
         "weights": base.weights_digest(),
         **settings,
+        "groups": _about_groups(groups),
         "formats": list(wanted),
     }
     versions = {name: installed_version(name) for name in PACKAGES}
     key = _key(pictures, settings, versions)
     report = out / "report.html"
-    if results.is_whole(out, noted, key):
+    # A default format may have been left out there; one that is asked for may not.
+    asked = {EXPORTED[name] for name in formats or ()}
+    if results.is_whole(out, noted, key) and asked <= noted["files"].keys():
         print(f"Nothing has changed since {report} was written.")
         return report
 
@@ -206,11 +210,13 @@ def _train(
     with results.making(out) as made:
         with interruptible():  # converters catch what they did not expect
             _save(made, learned, pictures, familiar)
-            proofs = _export(made, learned, pictures, wanted)
+            proofs, left_out = _export(made, learned, pictures, wanted, formats is not None)
         says(f"exported, and proven on {len(pictures.judged):,} images")
         card["exports"] = [asdict(proof) for proof in proofs]
-        left_out = [name for name in DEFAULT_FORMATS if formats is None and name not in wanted]
-        card["not_exported"] = {name: missing_for(name) for name in left_out}
+        for name in DEFAULT_FORMATS if formats is None else ():
+            if missing := missing_for(name):
+                left_out[name] = f"it needs {', '.join(missing)}"
+        card["not_exported"] = left_out
         card["seconds"] = round(time.perf_counter() - started, 1)
         card["peak_memory_gib"] = round(peak_memory_gibibytes(), 2)
         plain = as_plain(card)
@@ -224,7 +230,9 @@ def _train(
         write_report(made / report.name, plain, pictures)
         for name in results.finish(out, made, noted, key):
             print(f"A file that was edited since it was written is kept as {out / name}.")
-    print(f"{headline(plain)}\nThe report is {report}.")
+    for line in (headline(plain), often_unsure(plain), f"The report is {report}."):
+        if line:
+            print(line)
     return report
 
 
@@ -258,28 +266,29 @@ def _save(out: Path, learned: Learned, pictures: Pictures, familiar: Familiar) -
 
 
 def _export(
-    out: Path, learned: Learned, pictures: Pictures, formats: tuple[str, ...]
-) -> list[Proof]:
-    """Export, and run each file on every judged image."""
+    out: Path, learned: Learned, pictures: Pictures, formats: tuple[str, ...], asked: bool
+) -> tuple[list[Proof], dict[str, str]]:
+    """Export, and run each file on every judged image; leave out what fails and was not asked for."""
     import keras
 
     model = keras.models.load_model(out / EXPORTED["keras"], compile=False)
     rows = pictures.judged
     expected = learned.head.probabilities(learned.features[learned.choice.stage][rows])
-    return [
-        export(
-            model,
-            name,
-            out,
-            pictures.data.class_names,
-            pictures,
-            expected,
-            rows,
-            pictures.data.train.fit,
-            pictures.data.train.grey_range,
-        )
-        for name in ("keras", *formats)
-    ]
+    split = pictures.data.train
+    names = pictures.data.class_names
+    proofs, left_out = [], {}
+    for name in ("keras", *formats):
+        try:
+            proof = export(
+                model, name, out, names, pictures, expected, rows, split.fit, split.grey_range
+            )
+            proofs.append(proof)
+        except ExportError as error:
+            if asked or name == "keras":
+                raise
+            left_out[name] = str(error)
+            print(f"{name} was left out: {error}", flush=True)
+    return proofs, left_out
 
 
 def _about_network(learned: Learned, base: Backbone) -> dict[str, Any]:
@@ -299,23 +308,42 @@ def _about_network(learned: Learned, base: Backbone) -> dict[str, Any]:
 
 
 def _about_data(pictures: Pictures, faults: list[Fault]) -> dict[str, Any]:
-    """Say what the folder holds."""
-    audit = pictures.data.audit
+    """Say what the folder holds, and how its pictures were read and kept together."""
+    audit, train = pictures.data.audit, pictures.data.train
     return {
         "n": len(pictures),
         "digest": pictures.data.source.digest,
         "counts": dict(audit.counts) if audit else {},
         "split_folders": {k: list(v) for k, v in audit.split_folders.items()} if audit else {},
         "groups": audit.groups if audit else 0,
+        "fit": train.fit,
+        "cut": audit.cut if audit else 0.0,
+        "grey_range": train.grey_range,
+        "torn": audit.torn if audit else 0,
         "notes": list(audit.notes) if audit else [],
         "summary": summarise(faults),
         "faults": [asdict(fault) for fault in faults],
     }
 
 
+def _about_groups(groups: Groups | None) -> dict[str, Any] | None:
+    """Say by what pictures were said to belong together, so that it can be known again."""
+    if groups is None:
+        return None
+    if isinstance(groups, Mapping):
+        pairs = sorted((str(key), str(value)) for key, value in groups.items())
+        return {"sha256": hashlib.sha256(json.dumps(pairs).encode()).hexdigest()}
+    if isinstance(groups, str) and not groups.lower().endswith(".csv"):
+        return {"pattern": printable(groups)}
+    path = Path(groups).expanduser()
+    return {"file": printable(path.name), "sha256": digest_of(path).removeprefix("sha256:")}
+
+
 def _key(pictures: Pictures, settings: dict[str, Any], versions: dict[str, Any]) -> str:
-    """Digest all that decides the results."""
-    total = hashlib.sha256(json.dumps([settings, versions, pictures.names]).encode())
+    """Digest all that decides the results, and what the audit lists beside them."""
+    audit = pictures.data.audit
+    skipped = [(audit.shown(path), reason) for path, reason in audit.skipped] if audit else []
+    total = hashlib.sha256(json.dumps([settings, versions, pictures.names, skipped]).encode())
     for digest in pictures.digests():
         total.update(digest)
     for array in (pictures.labels, pictures.groups, pictures.split_of):

@@ -78,7 +78,7 @@ EXERCISES: tuple[Exercise, ...] = (
     Exercise(
         read=number,
         right=lambda v: v == deepest(),
-        praise="right: past the convolutions, what is frozen is of the source's digits.",
+        praise="right: with a third stage frozen points are lost, with a random one still more.",
         hint="Look at the lower end of each interval on the diagonal of the map.",
         mistakes=(
             (lambda v: v > deepest(), "This interval holds 0, or lies below it."),

@@ -31,7 +31,8 @@ EXERCISES: tuple[Exercise, ...] = (
     Exercise(
         read=number,
         right=near(1 / 7, 5e-3),
-        praise="right: the photograph is more like a dog than a cat, and yet most likely a cat.",
+        praise="right: where three of four were dogs, 0.6 for the dog is less than that share: the "
+        "photograph itself speaks for a cat.",
         hint="Multiply each class's probability by its new share over its old one, and normalise.",
         mistakes=(
             (near(0.2, 1e-3), "The two products must be normalised to sum to one."),
@@ -47,7 +48,8 @@ EXERCISES: tuple[Exercise, ...] = (
     Exercise(
         read=scores_by_stage,
         right=lambda s: len(s) >= 3 and len(set(s.values())) > 1,
-        praise="these look measured. How many more would it take to trust the difference?",
+        praise="these look measured. The first rows are all of one class: not more of them are wanted, "
+        "but mixed ones.",
         hint="For each count, take that many rows of the unlabelled target's features for the mean.",
         mistakes=(
             (lambda s: len(s) < 3, "One entry for each of the three counts, please."),
