@@ -207,8 +207,8 @@ def _parser() -> argparse.ArgumentParser:
         "extract",
         help="extract a network's features from millions of images, in shards, on several workers",
         description="Extract pooled features from all images below a folder, into Parquet files of "
-        "some thousand rows, with a table of what could not be read and a manifest of digests. The "
-        "same command again does anew what holds files that were changed or can be read now.",
+        "some thousand rows, with a table of what could not be read and a manifest of digests. Run "
+        "again, it does the shards anew whose files were changed, or can be read by now.",
         epilog="Example: tlhelpers extract photos/ --to features/ --cluster ray --workers 16",
     )
     extract.add_argument("photos", type=_file, help="a folder of images, in folders of any depth")

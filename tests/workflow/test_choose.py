@@ -88,6 +88,17 @@ def test_a_class_of_few_large_groups_is_among_those_to_choose_on():
         assert len(rows) <= 4000 + 150
 
 
+def test_of_large_groups_a_part_is_enough_to_choose_on():
+    for classes, groups_of_class, size in ((2, 3, 5000), (100, 10, 101)):
+        groups = np.repeat(np.arange(classes * groups_of_class), size)
+        labels = groups // groups_of_class
+        rows = _some(labels, groups, 0)
+        assert len(rows) <= 2 * 4000
+        for label in range(classes):
+            own = groups[rows][labels[rows] == label]
+            assert len(np.unique(own)) >= min(5, groups_of_class)
+
+
 def test_preprocessing_is_fitted_on_the_fold_alone():
     """An outlier may change predictions only of folds whose heads were fitted with it."""
     x, labels = two_clouds(40)

@@ -130,6 +130,7 @@ def test_stray_files_are_refused_before_anything_is_fitted(divided, monkeypatch)
         ({"training_set/a/b", "val/a"}, None, ["train/a", "validation/a"]),
         ({"train/a", "train/b", "test/a", "c"}, ["a"], ["/", "test/a", "train/a", "/"]),
         ({"cat/train", "cat/test", "dog/train"}, ["cat", "dog"], ["train/cat"] * 2 + ["train/dog"]),
+        ({"seg_train/seg_train/a", "seg_test/seg_test/a"}, None, ["test/a", "train/a"]),
         ({"cafe\u0301"}, ["caf\u00e9"], ["train/caf\u00e9"]),
     ],
 )

@@ -107,10 +107,9 @@ class FolderAudit:
                 f"{count(len(self.skipped), 'file')} skipped"
                 f"{sums if len(self.skipped) > _NAMED else ''}: {first_few(named)}"
             )
-        kept = "not all kept on one side" if self.torn else "kept on one side"
         for groups, what in (
-            (self.copies, f"stored more than once, {kept}"),
-            (self.near_copies, f"with near-copies, {kept}"),
+            (self.copies, "stored more than once, kept on one side"),
+            (self.near_copies, "with near-copies, kept on one side"),
             (self.several_classes, "in more than one class"),
         ):
             if groups:

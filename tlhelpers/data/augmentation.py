@@ -122,8 +122,8 @@ def what_may_change_labels(
     Example:
         >>> print(what_may_change_labels(["left hand", "right hand"]))
         augmented views may have another label, by the names left hand, right hand: if so, pass \
-        augmentation=Augmentation(flip=False, shift=0); tlhelpers train makes such views to \
-        fine-tune, which --minutes 0 leaves out, and with --scratch
+        augmentation=Augmentation(flip=False, shift=0); tlhelpers train makes such views for \
+        fine-tuning, which --minutes 0 leaves out, and for --scratch
     """
     augmentation = augmentation or Augmentation()
     words = {
@@ -145,7 +145,7 @@ def what_may_change_labels(
     return (
         f"augmented views may have another label, by the names {', '.join(list(risky)[:6])}{more}: "
         f"if so, pass augmentation=Augmentation({', '.join(off)}); tlhelpers train makes such "
-        "views to fine-tune, which --minutes 0 leaves out, and with --scratch"
+        "views for fine-tuning, which --minutes 0 leaves out, and for --scratch"
     )
 
 

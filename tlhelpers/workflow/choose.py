@@ -15,7 +15,7 @@ STAGES_TRIED = 3
 """Stages a head is tried on: the last ones, where what a network knows is most like labels."""
 
 ENOUGH_TO_CHOOSE = 4_000
-"""Images that stage and penalty are chosen on, at most; the head is fitted on all."""
+"""Images that stage and penalty are chosen on, about; the head is fitted on all."""
 
 FIXED_PENALTY = 1.0
 """``C`` where none can be chosen: on recorded features of 5 to 20 photographs a class, it gives
@@ -142,17 +142,20 @@ def _some(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
     if len(labels) <= ENOUGH_TO_CHOOSE:
         return np.arange(len(labels))
     numbers, number, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(numbers))
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(numbers))
     taken = np.zeros(len(numbers), bool)
     taken[order[np.cumsum(counts[order]) <= ENOUGH_TO_CHOOSE]] = True
-    place, few = np.argsort(order), []
-    for label in np.unique(labels):
-        own = labels == label
-        if own.sum() <= 100:
-            few.append(label)
-        # Of each class enough groups to divide, also where it has few large ones.
-        taken[order[np.unique(place[number[own]])[:FOLDS]]] = True
-    return np.flatnonzero(taken[number] | np.isin(labels, few))
+    keep, place, classes = taken[number], np.argsort(order), np.unique(labels)
+    most = max(1, ENOUGH_TO_CHOOSE // (FOLDS * len(classes)))
+    for label in classes:
+        own = np.flatnonzero(labels == label)
+        if len(own) <= 100:
+            keep[own] = True
+        # Of each class enough groups to divide, and of large groups a part.
+        for group in np.unique(place[number[own]])[:FOLDS]:
+            keep[rng.permutation(own[place[number[own]] == group])[:most]] = True
+    return np.flatnonzero(keep)
 
 
 def predict_unseen(

@@ -492,8 +492,8 @@ def _folder(card: Card) -> str:
     together = "What belongs together was kept in one split"
     if data["torn"]:
         together = (
-            f"{_count(data['torn'], 'picture')} that look alike were not kept in one split: too many "
-            "do to divide the folder otherwise"
+            f"{_count(data['torn'], 'picture')} that look alike were not kept in one split: they are "
+            "more than half of a class, or leave it fewer than three scenes"
         )
     parts.append(
         f"<p class='soft'>Nothing was deleted or changed. {together}. The whole list is "

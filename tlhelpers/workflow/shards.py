@@ -295,10 +295,13 @@ def _plan(photos: Path, to: Path, names: list[str], about: dict[str, Any]) -> Pl
         old, new = (json.loads(json.dumps(about)) for about in (found, asdict(plan)))
         if changed := [key for key in old if key != "photos" and old[key] != new[key]]:
             began = ", ".join(f"{key}={old[key]!r}" for key in changed if key not in _FOUND)
+            what = ", ".join(changed)
+            if "listing" in changed:
+                what = f"which files there are (then {old['images']:,}, now {new['images']:,})"
             raise ValueError(
-                f"{to} holds features of other work: {', '.join(changed)} changed since it began"
-                f"{began and f' (with {began})'}. Go on as it began, choose another folder, or "
-                "remove this one to begin anew."
+                f"{to} holds features of other work: {what} changed since it began"
+                f"{began and f' (with {began}; that goes on)'}. Choose another folder, or remove this "
+                "one to begin anew."
             )
         remove_unfinished(to)
         return plan
@@ -323,7 +326,7 @@ def _renew(plan: Plan, to: Path, names: list[str]) -> None:
     photos, listing, columns = Path(plan.photos), to / LISTING, ["size", "mtime_ns"]
     now = np.fromiter((_stamp(photos / name) for name in names), np.dtype((np.int64, 2)))
     known = listing.is_file() and set(columns) <= set(pq.read_schema(listing).names)
-    changed = np.zeros(len(names), bool)
+    changed = np.full(len(names), not known)  # of work from before, no more is known than its rows
     if known:
         noted = pq.read_table(listing, columns=columns)
         for place, column in enumerate(columns):
@@ -362,29 +365,32 @@ def _is_outdated(plan: Plan, to: Path, number: int, names: list[str], changed: n
     features, unreadable = _shard_path(to, number), _shard_path(to, number, "unreadable")
     if not features.is_file() or not (changed.any() or unreadable.is_file()):
         return False
-    noted: dict[str, bytes | str] = {}
+    noted: dict[str, set[bytes | str]] = {}  # names that are no text may be written alike
     for path, column in ((features, "sha256"), (unreadable, "reason")):
         if path.is_file():
             table = pq.read_table(path, columns=["file", column])
-            noted |= zip(
-                *(table.column(one).to_pylist() for one in table.column_names), strict=True
-            )
+            for name, one in zip(
+                *(table.column(c).to_pylist() for c in table.column_names), strict=True
+            ):
+                noted.setdefault(name, set()).add(one)
     read = _reader(plan)
 
     def is_other(name: str) -> bool:
         """Tell it of one file. Copying changes its time, so its content decides."""
-        before = noted.get(_text(name))
-        if not isinstance(before, bytes):
-            return read(name) != before
-        try:
-            return digest_image(Path(plan.photos, name)) != before
-        except (OSError, ValueError):
-            return True
+        before = noted.get(_text(name), set())
+        if any(isinstance(one, bytes) for one in before):
+            try:
+                if digest_image(Path(plan.photos, name)) in before:
+                    return False
+            except (OSError, ValueError):
+                pass
+        found = read(name)
+        return not isinstance(found, str) or found not in before
 
     suspects = [
         name
         for name, one in zip(names, changed, strict=True)
-        if one or not isinstance(noted.get(_text(name)), bytes)
+        if one or not all(isinstance(found, bytes) for found in noted.get(_text(name), {""}))
     ]
     return any(in_threads(is_other, suspects))
 

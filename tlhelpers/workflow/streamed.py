@@ -149,6 +149,10 @@ def _places(folders: set[str], classes: Sequence[str] | None) -> _Places:
     are named: there is no page that would tell of it.
     """
     parts = {one: tuple(map(class_name, PurePosixPath(one).parts)) for one in folders}
+    for one, part in parts.items():  # seg_train/seg_train/cat, as archives unpack
+        while len(part) > 2 and split_of(part[0]) and split_of(part[0]) == split_of(part[1]):
+            part = part[1:]
+        parts[one] = part
     wanted = None if classes is None else {class_name(name) for name in classes}
     tops = {part[0] for part in parts.values() if part}
     splits = {part[0]: split_of(part[0]) for part in parts.values() if len(part) > 1}
