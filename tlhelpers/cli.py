@@ -52,6 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def _add_fit(parser: argparse.ArgumentParser) -> None:
+    """Let a command say how pictures become square."""
+    parser.add_argument(
+        "--fit",
+        choices=("crop", "pad", "stretch"),
+        default="crop",
+        help="how pictures become square: crop takes the middle, pad adds black, stretch changes "
+        "proportions (default: crop)",
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     """Describe the commands and their options."""
     parser = argparse.ArgumentParser(
@@ -147,13 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what belongs together: a CSV file with columns named file and group, or a regular "
         "expression whose parentheses find the group in a file's path",
     )
-    train.add_argument(
-        "--fit",
-        choices=("crop", "pad", "stretch"),
-        default="crop",
-        help="how pictures become square: crop takes the middle, pad adds black, stretch changes "
-        "proportions (default: crop)",
-    )
+    _add_fit(train)
     train.add_argument(
         "--backbone",
         metavar="NAME",
@@ -224,13 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     extract.add_argument(
         "--cut", metavar="STAGE", help="its last stage (default: the whole network)"
     )
-    extract.add_argument(
-        "--fit",
-        choices=("crop", "pad", "stretch"),
-        default="crop",
-        help="how pictures become square: crop takes the middle, pad adds black, stretch changes "
-        "proportions (default: crop)",
-    )
+    _add_fit(extract)
     extract.add_argument(
         "--grey-range",
         nargs=2,
