@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 
 from tlhelpers import runtime
+from tlhelpers.transfer.training import Batches
 
 
 @pytest.fixture(autouse=True)
@@ -373,6 +374,49 @@ def test_a_choice_of_the_users_stands(monkeypatch, name):
 def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert runtime.keep_freed_memory() is False
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """Whether each pipeline that is read is autotuned: True, False, or None where nothing says so."""
+    seen, begin = [], tf.data.Dataset.__iter__
+
+    def note(dataset):
+        """Note it, and begin."""
+        seen.append(dataset.options().autotune.enabled)
+        return begin(dataset)
+
+    monkeypatch.setattr(tf.data.Dataset, "__iter__", note)
+    runtime.leave_pipelines_untuned()
+    return seen
+
+
+def test_a_pipeline_is_autotuned_only_where_its_options_ask_for_it(begun):
+    pipeline, asked = tf.data.Dataset.range(3).prefetch(1), tf.data.Options()
+    asked.autotune.enabled = True
+    assert [int(x) for x in pipeline] == [0, 1, 2]
+    assert [int(x) for x in pipeline.with_options(asked)] == [0, 1, 2]
+    assert begun == [False, True]
+    assert pipeline.options().autotune.enabled is None
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data feeds TensorFlow")
+def test_fit_waits_for_no_autotuning_after_an_epoch(begun):
+    x, y = np.zeros((8, 2), np.float32), np.zeros(8, int)
+    model = keras.Sequential([keras.layers.Dense(2)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(x, y, epochs=2, verbose=0)
+    model.fit(Batches(lambda rows, epoch: x[rows], y, 4, seed=0), verbose=0)
+    model.evaluate(x, y, verbose=0)
+    model.predict(x, verbose=0)
+    assert len(begun) >= 5
+    assert set(begun) == {False}
+
+
+def test_pipelines_are_left_untuned_once(begun):
+    before = tf.data.Dataset.__iter__
+    runtime.leave_pipelines_untuned()
+    assert tf.data.Dataset.__iter__ is before
 
 
 def swallow():

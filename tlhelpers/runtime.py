@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import logging
 import operator
 import os
@@ -367,6 +368,38 @@ def one_thread_of_openblas() -> contextlib.AbstractContextManager[Any]:
     return ThreadpoolController().select(internal_api="openblas").limit(limits=wanted)
 
 
+def leave_pipelines_untuned() -> None:
+    """Turn off tf.data's autotuning in every dataset whose options don't ask for it.
+
+    A thread of TensorFlow's looks at a pipeline that is read, after 20, 40, 80, … ms, each time
+    twice as late. Keras reads a new iterator in each epoch, and when the old one goes, TensorFlow
+    (2.21, ``Model::OptimizeLoop``) wakes that thread a moment before it marks the work as called
+    off: the thread may find nothing changed and sleep on, and ``fit`` waits for its next look, for
+    up to as long as the epoch took. With one core that is what happens at almost every epoch's end;
+    with two, when both are busy (``make bench ONLY=waiting``). Parallel calls then start with as
+    many threads as autotuning starts with, and results are the same to the bit.
+
+    Example:
+        >>> leave_pipelines_untuned()
+    """
+    import tensorflow as tf
+
+    begin = tf.data.Dataset.__iter__
+    if getattr(begin, "is_untuned", False):
+        return
+    untuned = tf.data.Options()
+    untuned.autotune.enabled = False
+
+    @functools.wraps(begin)
+    def iterate(dataset: "tf.data.Dataset") -> Any:
+        """Begin an iterator over a dataset, untuned unless its options say otherwise."""
+        asked = dataset.options().autotune.enabled is not None
+        return begin(dataset if asked else dataset.with_options(untuned))
+
+    iterate.is_untuned = True  # type: ignore[attr-defined]
+    tf.data.Dataset.__iter__ = iterate
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Let Ctrl-C end a block at its end at the latest, also where a library in it catches that."""
@@ -510,7 +543,8 @@ def setup(
     on oneDNN's faster operations on an x86 processor (unless ``TF_ENABLE_ONEDNN_OPTS`` is set),
     lets GPU memory grow, keeps freed memory for the next step
     (:func:`tlhelpers.runtime.keep_freed_memory`), gives linear algebra one thread
-    (:func:`tlhelpers.runtime.one_thread_of_openblas`), picks the numeric precision, and seeds Python,
+    (:func:`tlhelpers.runtime.one_thread_of_openblas`), spares Keras a wait after each epoch
+    (:func:`tlhelpers.runtime.leave_pipelines_untuned`), picks the numeric precision, and seeds Python,
     NumPy and Keras. Settings of ``keras.json`` that the package can't work with are put back, and
     a line says so.
 
@@ -572,6 +606,7 @@ def setup(
             absl.logging.set_verbosity(absl.logging.ERROR)
             logging.getLogger("tensorflow").setLevel(logging.ERROR)
             _grow_gpu_memory()
+            leave_pipelines_untuned()
         if devices:
             _share_batches(devices)
         device, compute_capability = describe_device()

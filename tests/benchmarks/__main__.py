@@ -2,8 +2,8 @@
 
 make bench                       what readers would pick instead: a quarter of an hour on two cores
 make bench ONLY=growth           from 1,000 to 200,000 images: ten minutes. Run by name only, like
-                                 training, onednn, allocator and linear_algebra, which settle the
-                                 package's settings
+                                 training, onednn, allocator, waiting and linear_algebra, which
+                                 settle the package's settings
 make bench SHARE=0.05            a twentieth of the images, to try it out; nothing is written
 """
 
@@ -20,7 +20,7 @@ from tlhelpers.data.downloads import DownloadError
 from tlhelpers.experiments.records import environment
 
 PARTS = ("start", "extraction", "whole_job", "cluster", "fine_tuning", "precision", "gpu")
-BY_NAME = ("growth", "training", "onednn", "allocator", "linear_algebra")
+BY_NAME = ("growth", "training", "onednn", "allocator", "waiting", "linear_algebra")
 RECORD = Path(__file__).resolve().parents[2] / "book" / "_data" / "benchmarks.json"
 
 
