@@ -13,8 +13,10 @@ from drawn_folder import draw_folder
 import tlhelpers
 from tlhelpers import cli, runtime
 from tlhelpers.cli import main
+from tlhelpers.data.augmentation import CHANGES, Augmentation
 from tlhelpers.experiments import field, study
 from tlhelpers.experiments.records import updating
+from tlhelpers.workflow import train as training
 from tlhelpers.workflow.export import missing_for
 
 COMMANDS = ("doctor", "cache", "fetch", "run", "train", "predict", "record", "study")
@@ -369,6 +371,27 @@ def test_train_and_predict_a_folder(tmp_path, capsys):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("1 file: ")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("left_out", "augmentation"),
+    [
+        ([], Augmentation()),
+        (["--no-augment", "flip", "shift"], Augmentation(flip=False, shift=0)),
+        (["--no-augment", *CHANGES], Augmentation(False, 0, 0, 0, 0)),
+    ],
+)
+def test_changes_that_would_alter_a_label_are_left_out(monkeypatch, left_out, augmentation):
+    given = []
+    monkeypatch.setattr(runtime, "setup", lambda *a, **k: None)
+    monkeypatch.setattr(training, "train_folder", lambda *a, **k: given.append(k))
+    assert main(["train", "photos", "--out", "results", *left_out]) == 0
+    assert [one["augmentation"] for one in given] == [augmentation]
+
+
+def test_a_change_that_no_view_makes_is_refused(capsys):
+    assert leaves(["train", "photos", "--out", "results", "--no-augment", "flip", "mirror"]) == 2
+    assert re.search("--no-augment: invalid choice: 'mirror'.*flip", capsys.readouterr().err)
 
 
 def test_predict_knows_the_home_folder_where_the_shell_does_not(tmp_path, monkeypatch, capsys):

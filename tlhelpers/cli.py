@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tlhelpers import __version__
+from tlhelpers.data.augmentation import CHANGES, Augmentation
 from tlhelpers.experiments import field, study
 from tlhelpers.runtime import accept_any_character
 
@@ -173,6 +174,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument(
         "--scratch", action="store_true", help="also train from random weights, which takes long"
+    )
+    train.add_argument(
+        "--no-augment",
+        nargs="+",
+        choices=CHANGES,
+        default=(),
+        metavar="CHANGE",
+        help="changes that would alter a label, which augmented views must not make: of flip, "
+        "rotate, zoom, shift and brightness",
     )
     train.add_argument(
         "--export",
@@ -536,9 +546,16 @@ def _train(options: argparse.Namespace) -> int:
         scratch=options.scratch,
         formats=None if options.export is None else tuple(options.export),
         wanted_error=options.error,
+        augmentation=_leave_out(options.no_augment),
         seed=options.seed,
     )
     return 0
+
+
+def _leave_out(changes: Sequence[str]) -> Augmentation:
+    """Return the usual changes of a view without some."""
+    off: dict[str, Any] = {name: False if name == "flip" else 0.0 for name in changes}
+    return Augmentation(**off)
 
 
 def _extract(options: argparse.Namespace) -> int:

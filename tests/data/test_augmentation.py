@@ -1,5 +1,7 @@
 """Augmented views: what they may change, and that the same seed draws the same view."""
 
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,12 @@ from PIL import Image
 from toys import random_images, random_split, small_backbone
 
 from tlhelpers.data import images as images_module
-from tlhelpers.data.augmentation import Augmentation, AugmentedViews, what_may_change_labels
+from tlhelpers.data.augmentation import (
+    CHANGES,
+    Augmentation,
+    AugmentedViews,
+    what_may_change_labels,
+)
 from tlhelpers.data.splits import Split
 from tlhelpers.transfer.features import extract_features
 
@@ -47,6 +54,13 @@ def test_half_of_the_views_are_mirrored(size):
     mirrored = [np.array_equal(view, image[:, ::-1]) for view in views]
     assert all(m or np.array_equal(view, image) for m, view in zip(mirrored, views, strict=True))
     assert 15 < sum(mirrored) < 45
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_no_view_is_mirrored_without_flip(flip):
+    sides = [centre_of(view)[0] < 31.5 for view in draws(Augmentation(flip=flip), disc(across=48))]
+    assert any(sides) == flip
+    assert not all(sides)
 
 
 def test_a_rotation_turns_about_the_middle():
@@ -170,9 +184,20 @@ def test_impossible_amounts(amounts):
 def test_classes_that_a_change_may_exchange(classes, off):
     sentence = what_may_change_labels(classes)
     assert f"by the names {classes[0]}, {classes[1]}" in sentence
-    assert f"pass augmentation=Augmentation({off}); tlhelpers train makes such views" in sentence
-    assert "--minutes 0" in sentence  # what a user of the command line can do
+    assert f"pass augmentation=Augmentation({off}); tlhelpers train --no-augment" in sentence
+    options = re.search(r"--no-augment ([a-z ]+) leaves them out", sentence)[1].split()
+    assert options == [setting.split("=")[0] for setting in off.split(", ")]
     assert what_may_change_labels(classes, eval(f"Augmentation({off})")) == ""
+
+
+def test_who_follows_the_advice_keeps_what_was_left_out_before():
+    sentence = what_may_change_labels(["left", "right"], Augmentation(zoom=0, shift=0))
+    assert "Augmentation(flip=False, zoom=0, shift=0)" in sentence
+    assert "--no-augment flip zoom shift leaves" in sentence
+
+
+def test_every_change_has_a_name():
+    assert tuple(field.name for field in fields(Augmentation)) == CHANGES
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tlhelpers.data.augmentation import Augmentation
 from tlhelpers.data.folders import load_folder
 from tlhelpers.data.images import read_image
 
@@ -430,9 +431,13 @@ def test_what_cropping_cuts_is_said(tmp_path):
 
 
 def test_classes_that_augmentation_may_exchange_are_noted(tmp_path):
+    root = fill(tmp_path, {"left": 5, "right": 5})
+    assert "Augmentation(flip=False, shift=0)" in str(load_folder(root).audit)
     assert "Augmentation(flip=False, shift=0)" in str(
-        load_folder(fill(tmp_path, {"left": 5, "right": 5})).audit
+        load_folder(root, augmentation=Augmentation(flip=False)).audit
     )
+    left_out = Augmentation(flip=False, shift=0)
+    assert "another label" not in str(load_folder(root, augmentation=left_out).audit)
 
 
 def test_both_spellings_of_an_accent_are_one_class(tmp_path):

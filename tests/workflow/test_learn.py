@@ -1,10 +1,13 @@
 """The network at hand, a test folder that decides nothing, and fine-tuning kept on evidence."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from drawn_folder import draw_folder
 
 import tlhelpers as tl
+from tlhelpers.data.augmentation import Augmentation
 from tlhelpers.data.downloads import DownloadError
 from tlhelpers.evaluation.scores import Score
 from tlhelpers.transfer import recipes
@@ -79,13 +82,15 @@ def test_fine_tuning_is_kept_only_where_validation_says_so(judged, monkeypatch, 
     pictures, learned = judged
     monkeypatch.setattr(learning, "gain", lambda a, b, groups: Score(0.02, low, 0.03, len(a)))
     monkeypatch.setattr(recipes, "fine_tuning", lambda *a, **k: recipes.Training(1, 16, 1e-3))
-    about, shipped = fine_tune(learned, pictures, 0.05, 1e6, seed=0)
+    chosen = Augmentation(flip=False)
+    about, shipped = fine_tune(learned, pictures, 0.05, 1e6, seed=0, augmentation=chosen)
     assert about["tried"]
     assert about["kept"] == (low > 0)
     assert about["n"] == (pictures.split_of == 1).sum()
     if low < 0:
         assert shipped is learned
         return
+    assert shipped.config["augmentation"] == asdict(chosen)
     assert shipped.base.weights_digest() != learned.base.weights_digest()
     rows = pictures.judged
     given = shipped.head.probabilities(shipped.features[shipped.choice.stage][rows])

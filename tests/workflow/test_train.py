@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import re
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from drawn_folder import draw_folder, plant_faults
 from PIL import Image
 
 import tlhelpers as tl
+from tlhelpers.data.augmentation import Augmentation
+from tlhelpers.transfer import recipes
 from tlhelpers.workflow import evidence, report
 from tlhelpers.workflow import export as exports
 from tlhelpers.workflow import learn as learning
@@ -355,6 +358,63 @@ def test_a_class_is_weakest_only_where_chance_does_not_explain_it():
     few = {"value": 0.33, "low": 0.06, "high": 0.99, "n": 3}  # lower, and may be chance
     card["score"]["by_class"].append({"class": "dog", "n": 3, "recall": few})
     assert "The weakest class is <b>cat</b>: 90.0%" in report._todo(card)
+
+
+def test_no_view_makes_a_change_that_is_left_out(tmp_path, few_controls, monkeypatch, capsys):
+    """Both trainings are real, and short; a warning would be an error here."""
+    for split, n in (("train", 40), ("test", 12)):
+        draw_folder(tmp_path / "photos" / split, n, seed=n, classes=("left", "right"))
+    short = recipes.Training(1, 16, 1e-3)
+    for name in ("fine_tuning", "from_scratch"):
+        monkeypatch.setattr(recipes, name, lambda *a, **k: short)
+    apply, drawn_by = Augmentation.apply, set()
+
+    def spy(self, image, rng):
+        drawn_by.add(self)
+        return apply(self, image, rng)
+
+    monkeypatch.setattr(Augmentation, "apply", spy)
+    chosen = Augmentation(flip=False, shift=0)
+    how = QUICK | {"minutes": 1e6, "scratch": True}
+    train_folder(tmp_path / "photos", tmp_path / "out", **how, augmentation=chosen)
+    card = json.loads((tmp_path / "out/card.json").read_text("utf-8"))
+    assert card["fine_tuning"]["tried"]
+    assert card["scratch"]["accuracy"]["n"] == 12
+    assert drawn_by == {chosen}
+    assert "another label" not in capsys.readouterr().out
+    assert card["settings"]["augmentation"] == asdict(chosen)
+    assert card["data"]["notes"] == []
+    page = (tmp_path / "out/report.html").read_text("utf-8")
+    assert "<td>for fine-tuning and training from scratch: turned by up to 10°, scaled by" in page
+    assert "; left out: flip, shift</td>" in page
+    monkeypatch.setattr(learning, "choose", None)
+    train_folder(tmp_path / "photos", tmp_path / "out", **how, augmentation=chosen)
+    printed = capsys.readouterr().out
+    assert "Nothing has changed" in printed
+    assert "another label" not in printed
+    with pytest.raises(TypeError):  # other views have other results, which need choosing
+        train_folder(tmp_path / "photos", tmp_path / "out", **how)
+    assert "--no-augment flip shift" in capsys.readouterr().out
+
+
+def test_the_report_tells_of_views_where_there_were_some_or_they_were_chosen(out):
+    assert "augmented views" not in (out / "report.html").read_text("utf-8")
+
+    def views(tried, scratch, **changes):
+        settings = {"augmentation": asdict(Augmentation(**changes))}
+        tuning = {"tried": tried}
+        return report._views({"settings": settings, "fine_tuning": tuning, "scratch": scratch})
+
+    assert views(False, None) == ""
+    assert views(False, None, flip=False) == "none were made; left out: flip"
+    assert views(True, None) == (
+        "for fine-tuning: mirrored left and right, turned by up to 10°, scaled by up to 15%, "
+        "shifted by up to 10%, brightness and contrast changed by up to 20%"
+    )
+    none = {"flip": False, "rotate": 0, "zoom": 0, "shift": 0, "brightness": 0}
+    assert views(False, {"seconds": 1.0}, **none) == (
+        "for training from scratch: no change; left out: flip, rotate, zoom, shift, brightness"
+    )
 
 
 @pytest.mark.parametrize("error", [0.0, 1.0, float("nan")])

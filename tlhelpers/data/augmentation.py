@@ -91,6 +91,9 @@ class Augmentation:
         return np.asarray(view)
 
 
+CHANGES = ("flip", "rotate", "zoom", "shift", "brightness")
+"""The changes of a view: each is a setting of :class:`Augmentation`, and can be left out."""
+
 # Words in the names of classes that a change may turn into each other.
 _TELLING = {
     option: set(words.split())
@@ -117,13 +120,14 @@ def what_may_change_labels(
 
     Returns:
         A sentence that names the classes and says how the changes are turned off, from Python and
-        on the command line, or "" where no two names tell of a change that is on.
+        on the command line, with those that are off already; or "" where no two names tell of a
+        change that is on.
 
     Example:
         >>> print(what_may_change_labels(["left hand", "right hand"]))
         augmented views may have another label, by the names left hand, right hand: if so, pass \
-        augmentation=Augmentation(flip=False, shift=0); tlhelpers train makes such views for \
-        fine-tuning, which --minutes 0 leaves out, and for --scratch
+        augmentation=Augmentation(flip=False, shift=0); tlhelpers train --no-augment flip shift \
+        leaves them out of fine-tuning and --scratch
     """
     augmentation = augmentation or Augmentation()
     words = {
@@ -131,21 +135,23 @@ def what_may_change_labels(
         for name in class_names
     }
     risky: dict[str, None] = {}
-    off = []
+    off = [option for option in CHANGES if not getattr(augmentation, option)]
     for option, telling in _TELLING.items():
         names = [name for name in class_names if words[name] & telling]
         if option == "flip":
             names += [name for name in class_names if len(name.strip()) == 1]
         if len(names) > 1 and getattr(augmentation, option):
             risky.update(dict.fromkeys(names))
-            off.append(f"{option}={'False' if option == 'flip' else '0'}")
-    if not off:
+            off.append(option)
+    if not risky:
         return ""
+    off.sort(key=CHANGES.index)
+    settings = ", ".join(f"{option}={'False' if option == 'flip' else '0'}" for option in off)
     more = ", …" if len(risky) > 6 else ""
     return (
         f"augmented views may have another label, by the names {', '.join(list(risky)[:6])}{more}: "
-        f"if so, pass augmentation=Augmentation({', '.join(off)}); tlhelpers train makes such "
-        "views for fine-tuning, which --minutes 0 leaves out, and for --scratch"
+        f"if so, pass augmentation=Augmentation({settings}); tlhelpers train --no-augment "
+        f"{' '.join(off)} leaves them out of fine-tuning and --scratch"
     )
 
 

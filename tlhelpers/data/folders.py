@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tlhelpers.data.audit import FolderAudit, count, first_few, printable
-from tlhelpers.data.augmentation import what_may_change_labels
+from tlhelpers.data.augmentation import Augmentation, what_may_change_labels
 from tlhelpers.data.content_split import Division, divide
 from tlhelpers.data.copies import ALL, SMALLEST, link, near_copies
 from tlhelpers.data.groups import Groups, read_groups, suggest_groups
@@ -26,6 +26,7 @@ def load_folder(
     fit: str = "crop",
     validation: float = 0.2,
     test: float = 0.2,
+    augmentation: Augmentation | None = None,
     seed: int = 0,
 ) -> Dataset:
     """Load a folder that holds one folder of images per class, and print what was understood.
@@ -62,6 +63,8 @@ def load_folder(
             ``"stretch"`` changes proportions. Defaults to ``"crop"``.
         validation: Share of the images to carve for validation. Defaults to 0.2.
         test: Share of the images to carve for testing. Defaults to 0.2.
+        augmentation: How views will differ from the pictures: where that may change a label, by the
+            classes' names, a note says so. Defaults to ``Augmentation()``.
         seed: Which images are carved. Defaults to 0.
 
     Returns:
@@ -170,7 +173,7 @@ def load_folder(
             *_notes(
                 class_names, division, some_left, shares, int(facts["sixteen"].sum()), len(paths)
             ),
-            *filter(None, (hint, what_may_change_labels(class_names))),
+            *filter(None, (hint, what_may_change_labels(class_names, augmentation))),
         ),
     )
     say(str(audit))

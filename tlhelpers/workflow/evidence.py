@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from tlhelpers.data.audit import printable
+from tlhelpers.data.augmentation import Augmentation
 from tlhelpers.data.splits import Split
 from tlhelpers.evaluation.scores import (
     balanced_accuracy,
@@ -63,11 +64,13 @@ def floors(pictures: Pictures, thumbs: np.ndarray, seed: int) -> dict[str, Any]:
     return {**floors, "pixels": share(right, groups[judged])}
 
 
-def scratch(base: Backbone, pictures: Pictures, seed: int) -> dict[str, Any]:
+def scratch(
+    base: Backbone, pictures: Pictures, seed: int, augmentation: Augmentation
+) -> dict[str, Any]:
     """Train the same network from random weights, and score it on the test split."""
     from tlhelpers.transfer.methods import from_scratch
 
-    run = from_scratch(base, pictures.data, seed=seed)
+    run = from_scratch(base, pictures.data, augmentation=augmentation, seed=seed)
     score = share(run.right("test"), pictures.groups[pictures.split_of == 2])
     return {"accuracy": score, "seconds": run.seconds}
 

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlhelpers.data.augmentation import Augmentation
 from tlhelpers.data.downloads import DownloadError, mirror_names
 from tlhelpers.files import cache_place
 from tlhelpers.models.backbones import (
@@ -230,7 +231,12 @@ def _by_fold(unseen: Unseen) -> Callable[[Features, np.ndarray], np.ndarray]:
 
 
 def fine_tune(
-    learned: Learned, pictures: Pictures, wanted_error: float | None, seconds: float, seed: int
+    learned: Learned,
+    pictures: Pictures,
+    wanted_error: float | None,
+    seconds: float,
+    seed: int,
+    augmentation: Augmentation | None = None,
 ) -> tuple[dict[str, Any], Learned]:
     """Fine-tune where time allows, and keep it only where validation images say so.
 
@@ -241,6 +247,7 @@ def fine_tune(
             answering everything would give.
         seconds: Time that is left.
         seed: Seed of views and order.
+        augmentation: How views may differ from the images. Defaults to ``Augmentation()``.
 
     Returns:
         What became of it, for the report; and the classifier to ship.
@@ -251,6 +258,7 @@ def fine_tune(
     from tlhelpers.transfer.methods import model_transfer
 
     data = pictures.data
+    augmentation = augmentation or Augmentation()
     if not pictures.held_out:
         return {"tried": False, "why": "there are too few images to tell whether it helps"}, learned
     full = load_backbone(learned.base.name, learned.base.input_size)
@@ -277,7 +285,10 @@ def fine_tune(
     model = keras.Model(pooled.input, start_head.as_layer()(pooled.outputs[0]))
     config = {"method": "feature_transfer", "feature_spread": start_head.feature_spread}
     start = Run("frozen", model, data, {}, 0.0, config, full, 1)
-    tuned = model_transfer(full, data, start=start, recipe=recipe, seed=seed)
+    tuned = model_transfer(
+        full, data, start=start, recipe=recipe, augmentation=augmentation, seed=seed
+    )
+    tuned.config["augmentation"] = asdict(augmentation)
     stage, inverse = learned.choice.stage, learned.choice.inverse_penalty
     frozen = fit_head(learned.features[stage][train], labels[train], inverse)
     p = frozen.probabilities(learned.features[stage][validation])

@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from tlhelpers.data.augmentation import CHANGES, Augmentation
 from tlhelpers.data.images import read_image
 from tlhelpers.files import write_atomically
 from tlhelpers.workflow.drawing import bars, chart
@@ -571,6 +572,7 @@ def _made(card: Card) -> str:
             f"features, classes weighted alike, C = {card['choice']['inverse_penalty']:g}, chosen by "
             "grouped cross-validation",
         ),
+        *([("augmented views", views)] if (views := _views(card)) else []),
         ("seed", f"{settings['seed']}"),
         ("time and memory", f"{card['seconds']:.0f} s, {card['peak_memory_gib']:.1f} GiB at most"),
         (
@@ -598,6 +600,28 @@ def _groups(named: Card | None, count: int) -> str:
     digest = f", <code>sha256:{named['sha256'][:16]}…</code>" if "sha256" in named else ""
     what = f"<code>{escape(by)}</code>" if by else "a table given in Python"
     return f"what looks alike, and {_count(count, 'group')} by {what}{digest}"
+
+
+def _views(card: Card) -> str:
+    """Say what made augmented views, and by which changes; "" where nothing did by default."""
+    amounts = card["settings"]["augmentation"]
+    makers = {"fine-tuning": card["fine_tuning"]["tried"], "training from scratch": card["scratch"]}
+    made_by = " and ".join(name for name, ran in makers.items() if ran)
+    if not made_by and Augmentation(**amounts) == Augmentation():
+        return ""
+    left_out = ", ".join(name for name in CHANGES if not amounts[name])
+    rest = f"; left out: {left_out}" if left_out else ""
+    if not made_by:
+        return f"none were made{rest}"
+    says = {
+        "flip": "mirrored left and right",
+        "rotate": f"turned by up to {amounts['rotate']:g}°",
+        "zoom": f"scaled by up to {amounts['zoom']:.0%}",
+        "shift": f"shifted by up to {amounts['shift']:.0%}",
+        "brightness": f"brightness and contrast changed by up to {amounts['brightness']:.0%}",
+    }
+    made = ", ".join(says[name] for name in CHANGES if amounts[name]) or "no change"
+    return f"for {made_by}: {made}{rest}"
 
 
 def _framing(data: Card) -> str:

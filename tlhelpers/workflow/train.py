@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tlhelpers.data.audit import printable
+from tlhelpers.data.augmentation import Augmentation
 from tlhelpers.data.downloads import FILES, digest_of
 from tlhelpers.data.folders import load_folder
 from tlhelpers.data.groups import Groups
@@ -60,6 +61,7 @@ def train_folder(
     scratch: bool = False,
     formats: tuple[str, ...] | None = None,
     wanted_error: float | None = None,
+    augmentation: Augmentation | None = None,
     seed: int = 0,
 ) -> Path:
     """Train on a folder of class folders, and write model, exports and report.
@@ -82,6 +84,8 @@ def train_folder(
             is installed.
         wanted_error: Share of wrong answers, above 0 and below 1, that the threshold for "unsure"
             aims at. Defaults to half of what answering everything would give.
+        augmentation: How the views that fine-tuning and ``scratch`` make may differ from the
+            photographs. Defaults to ``Augmentation()``.
         seed: Seed of splits and folds. Defaults to 0.
 
     Returns:
@@ -115,6 +119,7 @@ def train_folder(
         "scratch": scratch,
         "formats": formats,
         "wanted_error": wanted_error,
+        "augmentation": asdict(augmentation or Augmentation()),
         "seed": seed,
     }
     with results.claim(out, photos) as noted:
@@ -133,6 +138,7 @@ def _train(
     started = time.perf_counter()
     formats, seed = settings["formats"], settings["seed"]
     minutes, wanted_error = settings["minutes"], settings["wanted_error"]
+    augmentation = Augmentation(**settings["augmentation"])
     base = load_network(backbone)
     data = load_folder(
         photos,
@@ -140,6 +146,7 @@ def _train(
         groups=groups,
         image_size=base.input_size,
         fit=settings["fit"],
+        augmentation=augmentation,
         seed=seed,
     )
     check_answers(data.class_names)
@@ -175,7 +182,7 @@ def _train(
     frozen = learn(base, read, features, pictures, wanted_error, seed)
     says(f"stage {frozen.choice.stage} chosen by cross-validation")
     left = 60 * minutes - (time.perf_counter() - started)
-    tuning, learned = fine_tune(frozen, pictures, wanted_error, left, seed)
+    tuning, learned = fine_tune(frozen, pictures, wanted_error, left, seed, augmentation)
     if tuning["tried"]:
         says(f"fine-tuned, and {'kept' if tuning['kept'] else 'not kept'}")
     card: dict[str, Any] = {
@@ -196,7 +203,9 @@ def _train(
         "data": _about_data(pictures, faults),
         "score": evidence.score_images(learned, frozen, pictures),
         "floors": evidence.floors(pictures, thumbs, seed),
-        "scratch": evidence.scratch(base, pictures, seed) if settings["scratch"] else None,
+        "scratch": (
+            evidence.scratch(base, pictures, seed, augmentation) if settings["scratch"] else None
+        ),
         "calibration": evidence.calibration(learned, pictures),
         "labels": evidence.label_check(features, pictures, frozen.choice, seed),
         "mistakes": evidence.mistakes(learned, pictures),
