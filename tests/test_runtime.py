@@ -1,10 +1,8 @@
 """The environment: tiers, folders, devices, precision, seeds, and a quiet start."""
 
-import contextlib
 import os
 import platform
 import random
-import signal
 import subprocess
 import sys
 import types
@@ -417,32 +415,6 @@ def test_pipelines_are_left_untuned_once(begun):
     before = tf.data.Dataset.__iter__
     runtime.leave_pipelines_untuned()
     assert tf.data.Dataset.__iter__ is before
-
-
-def swallow():
-    """Catch Ctrl-C, as some libraries do."""
-    with contextlib.suppress(BaseException):
-        signal.raise_signal(signal.SIGINT)
-
-
-def wrap():
-    """Make another error of Ctrl-C, as some libraries do."""
-    try:
-        signal.raise_signal(signal.SIGINT)
-    except BaseException as error:
-        raise RuntimeError("unknown failure") from error
-
-
-@pytest.mark.parametrize("library", [swallow, wrap])
-def test_ctrl_c_ends_a_block_whose_library_catches_it(library):
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), runtime.interruptible():
-        library()
-    assert signal.getsignal(signal.SIGINT) is before
-    with runtime.interruptible():
-        pass
-    with pytest.raises(RuntimeError, match="of its own"), runtime.interruptible():
-        raise RuntimeError("of its own")
 
 
 THREADS = """

@@ -448,8 +448,8 @@ def _cache(options: argparse.Namespace) -> int:
 
 def _fetch(options: argparse.Namespace) -> int:
     """Fetch files into the cache, or make or complete a mirror."""
+    from tlhelpers.book.mirrors import fetch_all
     from tlhelpers.data.downloads import FILES, DownloadError, fetch, mirror_names
-    from tlhelpers.data.mirrors import fetch_all
 
     failed = []
     if options.to is None:

@@ -45,6 +45,12 @@ def cache_place() -> Path:
     )
 
 
+def recorded_places(kind: str) -> list[Path]:
+    """Name the folders that recorded files of a kind may lie in: installed ones, or the book's."""
+    package = Path(__file__).parent
+    return [package / "recorded" / kind, package.parent / "book" / "_data" / kind]
+
+
 def writable_folder(folder: Path, what: str, advice: str) -> Path:
     """Return a folder, made where it is missing, once a file could be written there.
 

@@ -8,11 +8,8 @@ import operator
 import os
 import platform
 import re
-import signal
 import sys
 import tempfile
-import threading
-import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -401,33 +398,6 @@ def leave_pipelines_untuned() -> None:
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Let Ctrl-C end a block at its end at the latest, also where a library in it catches that."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    asked = []
-
-    def note(number: int, frame: types.FrameType | None) -> None:
-        """Remember that it was asked for, and do what would have been done."""
-        asked.append(number)
-        before(number, frame)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    except Exception as error:
-        if asked:  # a library made an error of its own of it
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if asked:
-        raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
     """Hold back what C++ code writes to the error stream, and show it if the block fails.
 
@@ -481,12 +451,10 @@ def describe_device() -> tuple[str, float]:
         )
         major, minor = details.get("compute_capability", (0, 0))
         return details.get("device_name", "GPU"), major + minor / 10
-    if keras.backend.backend() == "jax":
-        import jax
+    import jax
 
-        device = jax.devices()[0]
-        return device.device_kind, float(getattr(device, "compute_capability", 0) or 0)
-    return "GPU", 0.0
+    device = jax.devices()[0]
+    return device.device_kind, float(getattr(device, "compute_capability", 0) or 0)
 
 
 def usable_cores() -> int:

@@ -22,7 +22,7 @@ def rows(share: float, repeats: int) -> Iterator[dict[str, Any]]:
     pool = data.few(max(10, round(share * 150)), seed=0)
     base = tl.load_backbone("mobilenet_v2", 224)
     frozen = tl.feature_transfer(base, pool)
-    usual = tl.recipes.fine_tuning(len(pool.train), len(pool.validation), 224)
+    usual = tl.recipes.fine_tuning(len(pool.train), len(pool.validation))
     recipe = replace(usual, epochs=EPOCHS, patience=None)
 
     def ours(views: int) -> float:

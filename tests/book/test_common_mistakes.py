@@ -92,7 +92,8 @@ def test_e59_categorical_cross_entropy_refuses_integer_labels():
 
 
 def test_e62_the_perceptron_is_not_lenet5():
-    from tlhelpers.models.classic import lenet5, mlp
+    from tlhelpers.experiments.field.digits import mlp
+    from tlhelpers.models.classic import lenet5
 
     assert mlp().count_params() == 101_770
     assert lenet5().count_params() == 61_706

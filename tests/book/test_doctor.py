@@ -104,8 +104,8 @@ def test_damaged_weights(capsys, monkeypatch, tmp_path):
 
 
 def test_a_damaged_pack_is_found(capsys, monkeypatch, tmp_path):
-    shutil.copytree(packs._places()[1] / "cifar10", tmp_path / "cifar10")
-    monkeypatch.setattr(packs, "_places", lambda: [tmp_path])
+    shutil.copytree(packs.recorded_places("features")[1] / "cifar10", tmp_path / "cifar10")
+    monkeypatch.setattr(packs, "recorded_places", lambda kind: [tmp_path])
     assert main(["doctor"]) == 0
     assert "ok  recorded features: cifar10" in capsys.readouterr().out
     (tmp_path / "cifar10" / "pixels-32.npz").write_bytes(b"no features")

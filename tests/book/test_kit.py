@@ -108,7 +108,7 @@ def test_a_chapter_has_three_to_five_exercises(path):
 def test_one_exercise_asks_for_a_prediction_and_one_is_open(number):
     (path,) = (path for path in CHAPTERS if path.stem.startswith(number))
     exercises = read_chapter(path).exercises
-    assert any(one.predicts for one in exercises)
+    assert any("Predict before running" in one.question for one in exercises)
     assert any(one.open_points >= 4 for one in exercises)
 
 

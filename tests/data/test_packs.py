@@ -1,4 +1,4 @@
-"""Packs of recorded features: rounding, reading, and what can't be had from them."""
+"""Packs of recorded features: reading, and what can't be had from them."""
 
 import hashlib
 import json
@@ -9,30 +9,12 @@ import pytest
 
 from tlhelpers.data import packs
 from tlhelpers.data.datasets import load_dataset
-from tlhelpers.data.packs import NotRecordedError, Pack, load_pack, quantise
+from tlhelpers.data.packs import NotRecordedError, Pack, load_pack
+from tlhelpers.experiments.packs import quantise
 
 
 def numbers(n=40, c=6, seed=0):
     return np.random.default_rng(seed).lognormal(size=(n, c)).astype("float32") * 100
-
-
-@pytest.mark.parametrize("steps", [255, 63])
-def test_rounding_is_off_by_half_a_step_at_most(steps):
-    x = numbers()
-    error = np.abs(quantise(x, steps).numbers() - x).max(axis=0)
-    assert (error <= 0.5001 * (x.max(axis=0) - x.min(axis=0)) / steps).all()
-    assert quantise(x, steps).codes.max() == steps
-
-
-def test_a_dead_channel_stays_what_it_is():
-    x = np.full((5, 1), 7.25, "float32")
-    assert np.array_equal(quantise(x).numbers(), x)
-
-
-@pytest.mark.parametrize("x", [np.zeros((0, 3)), np.array([[1.0, np.nan]]), np.zeros(3)])
-def test_what_is_no_table_of_numbers_is_refused(x):
-    with pytest.raises(ValueError, match=r"finite numbers.*Received: shape"):
-        quantise(x)
 
 
 def make_pack(folder, x):

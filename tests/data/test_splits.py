@@ -18,8 +18,7 @@ def make_images(n=12, size=16, seed=0):
 
 @pytest.fixture
 def held():
-    labels = np.arange(12) % 2
-    return Split.from_arrays(make_images(), labels, NAMES, conditions={"pose": np.arange(12) * 10})
+    return Split.from_arrays(make_images(), np.arange(12) % 2, NAMES)
 
 
 @pytest.fixture
@@ -75,7 +74,6 @@ class TestSplit:
             assert part.labels.tolist() == [split.labels[2]]
             np.testing.assert_array_equal(part.images, whole[[2]])
             assert part.digests() == [digests[2]]
-        assert held.take([5, 2]).conditions["pose"].tolist() == [50, 20]
         assert held.take([1], name="test").name == "test"
 
     def test_digests(self, held, filed):
@@ -215,8 +213,6 @@ class TestSplit:
     def test_more_errors(self, held):
         with pytest.raises(IndexError, match="between 0 and 11"):
             held.load([12])
-        with pytest.raises(ValueError, match="'pose' of shape"):
-            Split.from_arrays(make_images(), held.labels, NAMES, conditions={"pose": np.ones(3)})
         with pytest.raises(TypeError, match="image_size must be an integer"):
             held.resized(8.5)
         with pytest.raises(ValueError, match="at least 1"):

@@ -8,9 +8,9 @@ import pytest
 from toys import striped_data
 
 from tlhelpers import cli
-from tlhelpers.data.packs import Pack, quantise
+from tlhelpers.data.packs import Pack
 from tlhelpers.experiments import packs
-from tlhelpers.experiments.packs import Sitting, accuracy_change, record_features
+from tlhelpers.experiments.packs import Sitting, accuracy_change, quantise, record_features
 from tlhelpers.models.backbones import load_backbone
 from tlhelpers.transfer.features import extract_features
 
@@ -96,6 +96,25 @@ def test_features_kept_of_other_images_are_not_recorded(toys, recorded, tmp_path
     ours = extract_features(base, others.test)
     stored = pack.features(pack.networks[0], base.stages[-1], others.test.digests())
     assert np.abs(ours - stored).max() <= 0.01 * np.ptp(ours)
+
+
+@pytest.mark.parametrize("steps", [255, 63])
+def test_rounding_is_off_by_half_a_step_at_most(steps):
+    x = np.random.default_rng(0).lognormal(size=(40, 6)).astype("float32") * 100
+    error = np.abs(quantise(x, steps).numbers() - x).max(axis=0)
+    assert (error <= 0.5001 * (x.max(axis=0) - x.min(axis=0)) / steps).all()
+    assert quantise(x, steps).codes.max() == steps
+
+
+def test_a_dead_channel_stays_what_it_is():
+    x = np.full((5, 1), 7.25, "float32")
+    assert np.array_equal(quantise(x).numbers(), x)
+
+
+@pytest.mark.parametrize("x", [np.zeros((0, 3)), np.array([[1.0, np.nan]]), np.zeros(3)])
+def test_what_is_no_table_of_numbers_is_refused(x):
+    with pytest.raises(ValueError, match=r"finite numbers.*Received: shape"):
+        quantise(x)
 
 
 def test_coarse_rounding_is_noticed():

@@ -154,7 +154,7 @@ def test_fine_tuning_can_be_given_the_baselines_epochs_and_views(laboratory, tmp
     assert [row["method"] for row in rows] == [study.MATCHED]
     ((_, n_train, _, recipe, _, start),) = [c for c in laboratory.calls if c[0] == "tuned"]
     chosen = baseline_recipe(read(tmp_path, "lines")["baseline"], start.data, small_backbone())
-    usual = recipes.fine_tuning(n_train, 2, 32, near_source=False)
+    usual = recipes.fine_tuning(n_train, 2, near_source=False)
     assert recipe == replace(usual, epochs=chosen.epochs, views=chosen.views)
     assert recipe.epochs != usual.epochs
     assert study.MATCHED not in set(study.table(tmp_path)["method"])

@@ -27,11 +27,11 @@ from PIL import Image
 from servers import CONTENT, NAME, leftovers, make_mirror, publish, sha256, small_mirror
 
 from tlhelpers import files
+from tlhelpers.book.mirrors import fetch_all
 from tlhelpers.data import archives, downloads, published
 from tlhelpers.data.archives import unpack
 from tlhelpers.data.datasets import load_dataset
 from tlhelpers.data.downloads import DownloadError, fetch, parse_sums
-from tlhelpers.data.mirrors import fetch_all
 from tlhelpers.data.published import CIFAR10_CLASSES, SIZES
 
 
@@ -1128,7 +1128,7 @@ def test_four_processes_make_one_mirror(own_cache, tmp_path, monkeypatch):
     contents = {f"file{number}__bin": bytes([number]) * 1000 for number in range(24)}
     place = make_mirror(tmp_path / "mirror", **contents)
     code = (
-        "import sys; from tlhelpers.data.mirrors import fetch_all\n"
+        "import sys; from tlhelpers.book.mirrors import fetch_all\n"
         "sys.exit(any(f.status == 'failed' for f in fetch_all('room', sys.argv[1:])))"
     )
     every = [name.replace("__", ".") for name in contents]

@@ -54,11 +54,6 @@ def test_seed_decides_initial_weights():
     assert not np.array_equal(a, c)
 
 
-def test_too_small_inputs_are_refused():
-    with pytest.raises(ValueError, match=r"`input_size` must be at least 32.* Received: 31\."):
-        build_vgg16_mini(31)
-
-
 def test_shipped_weights_are_small_finite_and_the_recorded_ones():
     card = json.loads(WEIGHTS_FILE.with_suffix(".json").read_text(encoding="utf-8"))
     content = WEIGHTS_FILE.read_bytes()
@@ -95,9 +90,6 @@ def test_a_changed_file_is_refused(tmp_path):
         read_weights(path)
 
 
-def test_missing_files_and_strangers_are_named(tmp_path):
+def test_missing_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"tlhelpers\.experiments\.pretrain"):
         read_weights(tmp_path / "none.npz")
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="mine")])
-    with pytest.raises(ValueError, match=r"named as VGG16's.* Received: mine\."):
-        load_weights_into(model)

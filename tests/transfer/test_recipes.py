@@ -47,25 +47,25 @@ def test_patience_needs_enough_validation_images():
     assert recipes.patience(enough - 1, 30) is None
     assert recipes.patience(enough, 30) == 10
     assert recipes.patience(1000, 5) == 3
-    assert recipes.fine_tuning(100, enough - 1, 64).patience is None
-    assert recipes.fine_tuning(100, enough, 64).patience >= 3
+    assert recipes.fine_tuning(100, enough - 1).patience is None
+    assert recipes.fine_tuning(100, enough).patience >= 3
 
 
-@pytest.mark.parametrize("recipe", [recipes.fine_tuning, recipes.from_scratch])
+@pytest.mark.parametrize("recipe", [lambda n: recipes.fine_tuning(n, 100), recipes.from_scratch])
 def test_recipes_follow_the_data_size(recipe):
     # Below 64 images more epochs were of no use; from there on, more images need fewer.
-    epochs = [recipe(n, 100, 64).epochs for n in SIZES if n >= 64]
+    epochs = [recipe(n).epochs for n in SIZES if n >= 64]
     assert epochs == sorted(epochs, reverse=True)
-    assert recipe(40, 0, 64).batch_size == 16
-    assert recipe(256, 0, 64).batch_size == 32
-    assert recipe(100, 40, 64) == recipe(100, 40, 64)
+    assert recipe(40).batch_size == 16
+    assert recipe(256).batch_size == 32
+    assert recipe(100) == recipe(100)
     with pytest.raises(ValueError, match=r"at least one image. Received: 0"):
-        recipe(0, 10, 64)
+        recipe(0)
 
 
 def test_scratch_is_given_more_than_tuning():
     for n in SIZES:
-        tuned, scratch = recipes.fine_tuning(n, 100, 64), recipes.from_scratch(n, 100, 64)
+        tuned, scratch = recipes.fine_tuning(n, 100), recipes.from_scratch(n)
         assert scratch.epochs > tuned.epochs
         assert scratch.backbone_rate == scratch.rate_decay == 1
         assert tuned.backbone_rate < 1
@@ -111,7 +111,7 @@ def test_a_far_source_frees_every_stage():
 
 
 def test_a_far_source_gets_larger_rates():
-    near, far = (recipes.fine_tuning(200, 50, 64, near_source=near) for near in (True, False))
+    near, far = (recipes.fine_tuning(200, 50, near_source=near) for near in (True, False))
     assert near.learning_rate * near.backbone_rate < far.learning_rate * far.backbone_rate
 
 

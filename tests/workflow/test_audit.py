@@ -3,6 +3,7 @@
 import csv
 import io
 import tracemalloc
+from collections import Counter
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from drawn_folder import draw_folder, plant_faults
 import tlhelpers as tl
 from tlhelpers.data.inspection import FACTS, THUMB
 from tlhelpers.workflow import audit
-from tlhelpers.workflow.audit import as_csv, find_faults, pixel_features, summarise
+from tlhelpers.workflow.audit import as_csv, find_faults, pixel_features
 from tlhelpers.workflow.split import gather
 
 
@@ -39,7 +40,6 @@ def test_each_planted_fault_is_named(found):
     assert by_kind["left out"] == [{"cat/torn.png"}]
     assert {"dog/tiny.png"} in by_kind["tiny"]
     assert by_kind["nearly uniform"] == [{"dog/plain.png"}]
-    assert summarise(faults)["left out"] == 1
 
 
 def test_leaks_between_a_users_own_splits_are_named(tmp_path):
@@ -79,5 +79,5 @@ def test_looking_for_plain_pictures_takes_little_memory(monkeypatch):
     faults, _ = find_faults(SimpleNamespace(audit=nothing), pictures)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert summarise(faults) == {"tiny": 3000, "nearly uniform": 3000}
+    assert Counter(one.kind for one in faults) == {"tiny": 3000, "nearly uniform": 3000}
     assert peak < 2 * thumbs.nbytes

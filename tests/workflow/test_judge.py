@@ -55,15 +55,16 @@ def test_an_interval_covers_the_truth_also_where_one_group_is_large(sizes):
 
 
 def test_nothing_is_no_share():
-    assert share(np.zeros(0)).n == 0
-    assert str(share(np.zeros(0))) == "none"
+    found = share(np.zeros(0))
+    assert np.isnan(found.accuracy)
+    assert (found.low, found.high, found.n) == (0, 1, 0)
 
 
 def test_precision_and_recall():
     predicted, labels = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0])
     cat, dog, owl = by_class(predicted, labels, ("cat", "dog", "owl"), np.arange(5))
-    assert (cat["precision"].value, cat["recall"].value, cat["n"]) == (0.5, 0.5, 2)
-    assert dog["precision"].value == pytest.approx(2 / 3)
+    assert (cat["precision"].accuracy, cat["recall"].accuracy, cat["n"]) == (0.5, 0.5, 2)
+    assert dog["precision"].accuracy == pytest.approx(2 / 3)
     assert (dog["recall"].low, dog["recall"].high) == pytest.approx(wilson_interval(2, 3))
     assert owl["n"] == owl["recall"].n == 0
 

@@ -224,42 +224,6 @@ def test_fit_and_grey_range_that_are_not_possible(photos, tmp_path, wrong, named
         extract_shards(photos, tmp_path / "to", **HOW, **wrong)
 
 
-def test_work_of_before_there_were_fit_and_grey_range_goes_on_as_it_began(photos, tmp_path, done):
-    import pyarrow.parquet as pq
-
-    to, as_before = tmp_path / "to", {**HOW, "grey_range": (0, 65535)}
-    extract_shards(photos, to, **as_before)
-    plan = json.loads((to / "plan.json").read_text("utf-8"))
-    del plan["fit"], plan["grey_range"]
-    (to / "plan.json").write_text(json.dumps(plan), "utf-8")
-    pq.write_table(pq.read_table(to / "files.parquet", columns=["file"]), to / "files.parquet")
-    about = json.dumps({key: plan[key] for key in plan if key != "photos"}, sort_keys=True)
-    for path in to.glob("features-*"):
-        metadata = pq.read_schema(path).metadata
-        assert metadata[b"plan"].decode() == hashlib.sha256(about.encode()).hexdigest()
-    with pytest.raises(ValueError, match=r"grey_range changed .*grey_range=\[0, 65535\]"):
-        extract_shards(photos, to, **HOW)
-    (to / "features-000001.parquet").unlink()
-    done.clear()
-    assert counts_of(extract_shards(photos, to, **as_before))["features"] == 20
-    assert done == [1]
-
-
-def test_in_work_of_before_files_had_sizes_and_times_a_replaced_one_is_noticed(
-    mine, tmp_path, done
-):
-    import pyarrow.parquet as pq
-
-    to = tmp_path / "to"
-    extract_shards(mine, to, **HOW)
-    pq.write_table(pq.read_table(to / "files.parquet", columns=["file"]), to / "files.parquet")
-    shutil.copy(mine / "dog" / "1.png", mine / "cat" / "0.png")
-    for expected in ([shard_of(to, "cat/0.png")], []):
-        done.clear()
-        extract_shards(mine, to, **HOW)
-        assert done == expected
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="names that are no text need Linux")
 def test_names_that_are_written_alike_are_not_taken_for_one_another(mine, tmp_path, done):
     shutil.copy(mine / "dog" / "1.png", os.fsencode(mine / "cat") + b"/a\xff.png")

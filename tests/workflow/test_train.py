@@ -1,9 +1,11 @@
 """The whole path on folders of drawn pets: results, a second run, refusals, and what is said."""
 
+import contextlib
 import csv
 import hashlib
 import json
 import re
+import signal
 from dataclasses import asdict
 
 import numpy as np
@@ -453,3 +455,29 @@ def test_a_browser_shows_the_report_without_fault(out, chromium, size, theme):
         assert page.locator(".pictures img").first.evaluate("one => one.naturalWidth") > 0
     assert (visit.problems, visit.outside) == ([], [])
     assert [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]] == []
+
+
+def swallow():
+    """Catch Ctrl-C, as some libraries do."""
+    with contextlib.suppress(BaseException):
+        signal.raise_signal(signal.SIGINT)
+
+
+def wrap():
+    """Make another error of Ctrl-C, as some libraries do."""
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except BaseException as error:
+        raise RuntimeError("unknown failure") from error
+
+
+@pytest.mark.parametrize("library", [swallow, wrap])
+def test_ctrl_c_ends_a_block_whose_library_catches_it(library):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), training._interruptible():
+        library()
+    assert signal.getsignal(signal.SIGINT) is before
+    with training._interruptible():
+        pass
+    with pytest.raises(RuntimeError, match="of its own"), training._interruptible():
+        raise RuntimeError("of its own")

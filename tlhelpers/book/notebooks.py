@@ -41,6 +41,8 @@ KERNEL_ENVIRONMENT = {
     "TLH_LIVE": "0",  # nobody watches: figures to explore are a page
 }
 
+TIMEOUT = 1800
+"""Seconds allowed for one cell."""
 
 MARKER = ".executed-copy"
 """A file in every folder that :func:`execute_book` made, with the folder's path: a folder whose
@@ -79,14 +81,14 @@ def execute(
     *,
     cwd: str | Path | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: int = 1800,
-    progress: bool = True,
 ) -> ExecutedChapter:
     """Run every cell of a notebook in a fresh kernel and write the result to another file.
 
     The kernel runs in the Python that calls this function, whatever kernels are installed.
     The result is also written when a cell fails, so that the failure can be looked at.
     ``TLH_CACHE`` and ``TLH_MIRROR`` mean the same places for the cells as for the caller.
+    On standard error it says which cell runs and what it last printed, at most every ten seconds;
+    in a terminal also with a bar that counts cells.
 
     Args:
         notebook: The notebook to execute. It is not changed.
@@ -94,15 +96,12 @@ def execute(
             is replaced, a notebook with cells of somebody's own is not.
         cwd: Folder the cells run in. Defaults to the notebook's own folder.
         env: Environment variables for the kernel, added to the current ones. Defaults to none.
-        timeout: Seconds allowed for one cell. Defaults to 1800.
-        progress: Say on standard error which cell runs and what it last printed, at most every ten
-            seconds; in a terminal also with a bar that counts cells. Defaults to True.
 
     Returns:
         Where the result is, and what it cost.
 
     Raises:
-        ChapterError: When a cell raises or runs past ``timeout``, or the kernel dies.
+        ChapterError: When a cell raises or runs past :data:`TIMEOUT`, or the kernel dies.
         ValueError: When it is no notebook, or ``out`` is the notebook itself, or another one with
             cells of its own.
         PermissionError: When the folder of ``out`` can't be written to.
@@ -126,14 +125,12 @@ def execute(
     manager = jupyter_client.AsyncKernelManager(kernel_name="python3")
     manager.kernel_spec.argv = [sys.executable, "-m", "ipykernel_launcher", "--log-level=CRITICAL"]
     manager.kernel_spec.argv += ["-f", "{connection_file}"]
-    bar = tqdm(
-        total=len(code_cells), desc=notebook.stem, unit="cell", disable=None if progress else True
-    )
-    watch = _Watch(notebook.stem, document, code_cells, progress)
+    bar = tqdm(total=len(code_cells), desc=notebook.stem, unit="cell", disable=None)
+    watch = _Watch(notebook.stem, document, code_cells)
     client = nbclient.NotebookClient(
         document,
         km=manager,
-        timeout=timeout,
+        timeout=TIMEOUT,
         record_timing=False,
         resources={"metadata": {"path": str(cwd or notebook.parent)}},
         on_cell_start=watch.start,
@@ -164,7 +161,7 @@ def execute(
                 raise KeyboardInterrupt from error
             _write(document, out)
             raise ChapterError(
-                _failure(notebook.name, document, code_cells, watch.cell, error, timeout, out)
+                _failure(notebook.name, document, code_cells, watch.cell, error, out)
             ) from error
         except AssertionError as error:
             if _was_interrupted(client):
@@ -190,12 +187,12 @@ def _was_interrupted(client: Any) -> bool:
 class _Watch:
     """Collects, cell by cell, how long it took and the kernel's memory; and says how far it is."""
 
-    def __init__(self, name: str, document: Any, code_cells: list[int], aloud: bool) -> None:
+    def __init__(self, name: str, document: Any, code_cells: list[int]) -> None:
         self.cell = -1
         self.seconds: dict[int, float] = {}
         self.peak_memory_mb = 0.0
         self._name, self._document, self._code_cells = name, document, code_cells
-        self._aloud, self._ended = aloud, threading.Event()
+        self._ended = threading.Event()
         self._begun = self._started = self._said = time.perf_counter()
         self._heard = ""
 
@@ -241,14 +238,13 @@ class _Watch:
     def _say(self, what: str) -> None:
         """Print a line: chapter, cell, seconds so far, and what there is to say."""
         self._said, self._heard = time.perf_counter(), ""
-        if self._aloud:
-            place = self._code_cells.index(self.cell) + 1
-            tqdm.write(
-                f"{self._name}: code cell {place} of {len(self._code_cells)}, "
-                f"{self._said - self._begun:.0f} s: {what[:300]}",
-                file=sys.stderr,
-            )
-            sys.stderr.flush()
+        place = self._code_cells.index(self.cell) + 1
+        tqdm.write(
+            f"{self._name}: code cell {place} of {len(self._code_cells)}, "
+            f"{self._said - self._begun:.0f} s: {what[:300]}",
+            file=sys.stderr,
+        )
+        sys.stderr.flush()
 
     def finish(self, manager: Any, bar: tqdm, *, cell_index: int, **_: Any) -> None:
         """Note that a cell has ended."""
@@ -355,7 +351,6 @@ def _failure(
     code_cells: list[int],
     index: int,
     error: Exception,
-    timeout: int,
     out: Path,
 ) -> str:
     """Say which chapter and cell failed, and why, in a few lines."""
@@ -365,7 +360,7 @@ def _failure(
     if reason == "CellExecutionError":
         reason = f"{getattr(error, 'ename', '')}: {getattr(error, 'evalue', '')}"
     elif reason == "CellTimeoutError":
-        reason = f"it was still running after {timeout} seconds"
+        reason = f"it was still running after {TIMEOUT} seconds"
     elif reason == "DeadKernelError":
         reason = "the kernel stopped (out of memory, or interrupted)"
     source = document.cells[index].source.strip().splitlines()

@@ -181,12 +181,6 @@ class AugmentedViews:
     ) -> None:
         """Prepare the views; none is drawn before it is loaded.
 
-        Args:
-            split: The split.
-            views: Views of each image, at least 1.
-            augmentation: How far they may differ. Defaults to ``Augmentation()``.
-            seed: Seed of the random choices. Defaults to 0.
-
         Raises:
             ValueError: If ``views`` is smaller than 1.
         """

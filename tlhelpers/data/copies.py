@@ -6,9 +6,12 @@ would move it, and must agree in its details, which two pictures of the same sce
 """
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from tlhelpers.data.inspection import Thumbnails
 
 LIKE = 0.92
 """Least correlation of 8 × 8 grey means at which two pictures are laid over each other."""
@@ -41,14 +44,9 @@ _HASHES, _BITS, _CROWD = 16, 22, 256
 _REACH = 1.25  # how far a crop may move a pixel of a thumbnail
 
 
-class Thumbs(Protocol):
-    """Thumbnails, in memory or elsewhere."""
-
-    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
-        """Return those of some rows, ``uint8 [k, 32, 32, 3]``."""
-
-
-def near_copies(thumbs: Thumbs, widths: np.ndarray, heights: np.ndarray) -> tuple[np.ndarray, bool]:
+def near_copies(
+    thumbs: "np.ndarray | Thumbnails", widths: np.ndarray, heights: np.ndarray
+) -> tuple[np.ndarray, bool]:
     """Find the pairs of pictures that show the same.
 
     Whether two pictures are near-copies depends on these two only, unless one has more than ten

@@ -166,9 +166,7 @@ def _draw(world: str, split: str, n: int, seed: int, size: int, **knobs: Any) ->
     from tlhelpers import worlds
 
     drawn = getattr(worlds, world)(n=n, seed=seed, image_size=size, **knobs)
-    return Split.from_arrays(
-        drawn.images, drawn.labels, drawn.class_names, name=split, conditions=drawn.conditions
-    )
+    return Split.from_arrays(drawn.images, drawn.labels, drawn.class_names, name=split)
 
 
 def _read(

@@ -251,6 +251,10 @@ def decoded(content: bytes, enough: int) -> Iterator[Image.Image]:
         image.info["sixteen"] = image.mode[0] != "I" and ";16" in str(getattr(image, "tile", ""))
         with _room_for_pixels.hold(pixels, limit), image:
             image.load()
+            if image.mode == "F":
+                raise UnreadableImageError(
+                    "floating-point pixels have no fixed range; save it with 8 or 16 bits"
+                )
             yield _upright(image)
     except _UNREADABLE as error:
         if isinstance(error, UnreadableImageError):
@@ -362,10 +366,6 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _rgb(image: Image.Image, grey_range: tuple[int, int] | None) -> Image.Image:
     """Convert any mode to RGB, transparent parts to white."""
-    if image.mode == "F":
-        raise UnreadableImageError(
-            "floating-point pixels have no fixed range; save it with 8 or 16 bits"
-        )
     if image.mode.startswith("I"):
         low, high = grey_range or GREY_RANGE
         grey = np.asarray(image, dtype=np.float64).clip(low, high) - low

@@ -107,10 +107,6 @@ def _describe(image: Image.Image, facts: np.ndarray) -> np.ndarray:
     """Fill in what a decoded image tells, and return its thumbnail."""
     facts["width"], facts["height"] = image.size
     facts["sixteen"] = image.info.get("sixteen", False)
-    if image.mode == "F":
-        raise UnreadableImageError(
-            "floating-point pixels have no fixed range; save it with 8 or 16 bits"
-        )
     if image.mode.startswith("I"):
         grey = np.asarray(image, np.int64)
         facts["grey"], facts["low"], facts["high"] = True, grey.min(), grey.max()

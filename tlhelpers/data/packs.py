@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from tlhelpers.files import recorded_places
+
 HOW_TO_GET_PIXELS = (
     "For pixels and any network use the real tier, which downloads them: TLH_TIER=real, or "
     "tl.setup(tier='real')."
@@ -35,11 +37,7 @@ class NotAtHand:
     """Stands where a Keras model would be; any use of it says how to get the model."""
 
     def __init__(self, what: str) -> None:
-        """Name what is missing.
-
-        Args:
-            what: Such as ``"mobilenet_v2's weights"``.
-        """
+        """Name what is missing, such as ``"mobilenet_v2's weights"``."""
         self._what = what
 
     def __getattr__(self, name: str) -> Any:
@@ -80,38 +78,6 @@ class Quantised:
             rows: Row numbers. Defaults to all.
         """
         return self.codes[rows].astype(np.float32) * self.scale + self.offset
-
-
-def quantise(features: np.ndarray, steps: int = 255) -> Quantised:
-    """Round features to evenly spaced levels, from each channel's smallest number to its largest.
-
-    Args:
-        features: Finite numbers ``[n, c]``, n at least 1.
-        steps: Steps between the levels, 1 to 255. Fewer make a smaller file. Defaults to 255.
-
-    Returns:
-        The codes, off by half a step at most: with 255 steps 0.2 % of the channel's range.
-
-    Raises:
-        ValueError: If a number is not finite, or there is none.
-
-    Example:
-        >>> numbers = np.array([[0.0, 5.0], [1.0, 5.0], [0.5, 5.0]])
-        >>> quantise(numbers).numbers().round(2).tolist()
-        [[0.0, 5.0], [1.0, 5.0], [0.5, 5.0]]
-    """
-    if features.ndim != 2 or not len(features) or not np.isfinite(features).all():
-        raise ValueError(
-            "Features to be recorded must be finite numbers of the shape [n, c], n at least 1. "
-            f"Received: shape {list(features.shape)}"
-            f"{'' if np.isfinite(features).all() else ', not all finite'}."
-        )
-    numbers = features.astype(np.float64)
-    lowest = numbers.min(axis=0)
-    scale = (numbers.max(axis=0) - lowest) / steps
-    scale[scale == 0] = 1.0
-    codes = np.rint((numbers - lowest) / scale).astype(np.uint8)
-    return Quantised(codes, scale.astype(np.float32), lowest.astype(np.float32))
 
 
 def prepared(preprocessing: str, shift: str | None) -> str:
@@ -165,9 +131,6 @@ class Pack:
 
     def __init__(self, folder: Path) -> None:
         """Read what is in a pack's folder.
-
-        Args:
-            folder: The folder.
 
         Raises:
             ValueError: If a file is missing or damaged.
@@ -282,11 +245,12 @@ def load_pack(name: str) -> Pack:
         >>> load_pack("cats_dogs").labels.shape
         (3000,)
     """
-    for place in _places():
+    places = recorded_places("features")
+    for place in places:
         if (place / name / "about.json").is_file():
             return _open(place / name)
     raise FileNotFoundError(
-        f"Recorded features of {name} are read from {' or '.join(map(str, _places()))}. Received: "
+        f"Recorded features of {name} are read from {' or '.join(map(str, places))}. Received: "
         f"no such folder; record them with: tlhelpers record features {name}"
     )
 
@@ -298,14 +262,9 @@ def packs() -> list[Pack]:
         >>> "cats_dogs" in [pack.name for pack in packs()]
         True
     """
-    found = {folder.parent.name for place in _places() for folder in place.glob("*/about.json")}
+    places = recorded_places("features")
+    found = {folder.parent.name for place in places for folder in place.glob("*/about.json")}
     return [load_pack(name) for name in sorted(found)]
-
-
-def _places() -> list[Path]:
-    """Name the folders that packs may lie in: the book's, or what was installed with the package."""
-    package = Path(__file__).parents[1]
-    return [package / "recorded" / "features", package.parent / "book" / "_data" / "features"]
 
 
 def find_network(backbone: str, input_size: int, weights: str) -> RecordedNetwork | None:

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,8 +133,6 @@ class Split:
         labels: ``int64 [n]``, 0 to ``len(class_names) - 1``.
         class_names: Name of each class, in the order of the labels.
         image_size: Height and width in pixels of the images this split gives.
-        conditions: Facts known about each image (a drawn pose, a true label), each an
-            array of length n; ``{}`` when nothing is known.
         pack: Name of the pack of recorded features that stands in for the pixels, or None.
         fit: How files become square, as for :func:`tlhelpers.read_image`.
         grey_range: Values of grey beyond 8 bits that become 0 and 255, or None for 0 and 65,535.
@@ -147,7 +145,6 @@ class Split:
         labels: np.ndarray,
         class_names: Sequence[str],
         image_size: int,
-        conditions: Mapping[str, np.ndarray] | None = None,
         *,
         pixels: np.ndarray | None = None,
         paths: Sequence[str | Path] | None = None,
@@ -170,7 +167,6 @@ class Split:
         held = self._files if self._files is not None else self._pixels
         images = len(file_digests or () if held is None else held)
         self.labels = _checked_labels(labels, len(self.class_names), images)
-        self.conditions = _checked_conditions(conditions or {}, len(self))
         check_fit(fit)
         self.fit = fit
         self.grey_range = grey_range
@@ -190,7 +186,6 @@ class Split:
         *,
         name: str = "train",
         image_size: int | None = None,
-        conditions: Mapping[str, np.ndarray] | None = None,
     ) -> "Split":
         """Make a split of images that are in memory.
 
@@ -200,7 +195,6 @@ class Split:
             class_names: Name of each class.
             name: "train", "validation" or "test". Defaults to "train".
             image_size: Size in pixels to give the images in. Defaults to s.
-            conditions: Facts about each image. Defaults to none.
 
         Returns:
             The split.
@@ -227,7 +221,7 @@ class Split:
                 f"Received: {list(images.shape)}."
             )
         size = images.shape[1] if image_size is None else image_size
-        return cls(name, labels, class_names, size, conditions, pixels=images)
+        return cls(name, labels, class_names, size, pixels=images)
 
     @classmethod
     def from_paths(
@@ -238,7 +232,6 @@ class Split:
         *,
         image_size: int,
         name: str = "train",
-        conditions: Mapping[str, np.ndarray] | None = None,
         fit: str = "crop",
         grey_range: tuple[int, int] | None = None,
         file_digests: Sequence[bytes] | None = None,
@@ -251,7 +244,6 @@ class Split:
             class_names: Name of each class.
             image_size: Size in pixels to give the images in.
             name: "train", "validation" or "test". Defaults to "train".
-            conditions: Facts about each image. Defaults to none.
             fit: How files become square: "crop", "pad" or "stretch". Defaults to "crop".
             grey_range: Values of grey beyond 8 bits that become 0 and 255. Defaults to 0 and
                 65,535.
@@ -273,7 +265,6 @@ class Split:
             labels,
             class_names,
             image_size,
-            conditions,
             paths=paths,
             fit=fit,
             grey_range=grey_range,
@@ -492,7 +483,7 @@ class Split:
         return total.hexdigest()
 
     def take(self, rows: Iterable[int] | np.ndarray | slice, *, name: str | None = None) -> "Split":
-        """Return a split of these rows only, with their conditions.
+        """Return a split of these rows only.
 
         Args:
             rows: Row numbers or a slice, in the order wanted.
@@ -505,7 +496,6 @@ class Split:
         part = copy.copy(self)
         part.name = name or self.name
         part.labels = _read_only(self.labels[picked])
-        part.conditions = {key: values[picked] for key, values in self.conditions.items()}
         part._file_digests = [self._file_digests[row] for row in picked]
         if self._files is not None:
             part._files = [self._files[row] for row in picked]
@@ -522,7 +512,6 @@ class Split:
         """Return the same images in another size; they are resized from the originals."""
         other = copy.copy(self)
         other.image_size = _positive("image_size", image_size)
-        other.conditions = dict(self.conditions)
         # Each finds by itself that a file has changed since it read it.
         other._file_digests, other._stamps = list(self._file_digests), self._stamps.copy()
         if image_size != self.image_size:
@@ -714,18 +703,6 @@ def _checked_labels(labels: Any, num_classes: int, count: int) -> np.ndarray:
             f"Received: {array.min()} to {array.max()}."
         )
     return _read_only(array.astype(np.int64))
-
-
-def _checked_conditions(conditions: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
-    """Check that every condition has one value for each image."""
-    arrays = {key: np.asarray(values) for key, values in conditions.items()}
-    for key, values in arrays.items():
-        if values.shape[:1] != (count,):
-            raise ValueError(
-                "A condition must have one value for each image. "
-                f"Received: {key!r} of shape {list(values.shape)} for {count} images."
-            )
-    return arrays
 
 
 def _positive(name: str, value: int) -> int:

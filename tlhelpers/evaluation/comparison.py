@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlhelpers.evaluation.scores import (
-    Judged,
     Score,
     balanced_accuracy,
     majority_accuracy,
@@ -18,8 +17,10 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
+    from tlhelpers.transfer.runs import Run
+
 UNEVEN = 1.5
-"""From this ratio of the largest class to the smallest on, accuracy alone misleads."""
+"""Above this ratio of the largest class to the smallest, accuracy alone misleads."""
 
 THUMBNAIL, ALIKE, AT_MOST = 16, 4, 10
 """Pixels a side, and how far two images may differ on average and at most, in levels of 0 to 255.
@@ -43,7 +44,7 @@ class Comparison:
             chance where all are equally frequent. It is the dotted line of the figure.
     """
 
-    runs: tuple[Judged, ...]
+    runs: tuple["Run", ...]
     gains: tuple[Score, ...]
     table: "pandas.DataFrame"
     figure: "Figure"
@@ -58,7 +59,7 @@ class Comparison:
         return self.table.to_string()
 
 
-def compare(runs: Sequence[Judged], *, split: str = "test") -> Comparison:
+def compare(runs: Sequence["Run"], *, split: str = "test") -> Comparison:
     """Compare runs on the same images.
 
     Args:

@@ -1,13 +1,16 @@
 """The book's figures: one restrained style, readable without colour and on any background."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from tlhelpers.evaluation.scores import Judged, Score, reliability
+from tlhelpers.evaluation.scores import Score, reliability
+
+if TYPE_CHECKING:
+    from tlhelpers.transfer.runs import Run
 
 # Okabe & Ito's palette, told apart by readers with any colour vision (jfly.uni-koeln.de/color).
 COLOURS = {"scratch": "#6b6b6b", "frozen": "#0072b2", "tuned": "#d55e00"}
@@ -140,7 +143,7 @@ def score_figure(
     return finish(figure)
 
 
-def worst_mistakes(run: Judged, n: int = 8, split: str = "test") -> Figure:
+def worst_mistakes(run: "Run", n: int = 8, split: str = "test") -> Figure:
     """Show the images the run is most sure of and wrong about.
 
     Args:
@@ -171,7 +174,7 @@ def worst_mistakes(run: Judged, n: int = 8, split: str = "test") -> Figure:
     return image_grid(images.load(worst), titles, columns=4, size=1.55)
 
 
-def reliability_diagram(run: Judged, split: str = "test") -> Figure:
+def reliability_diagram(run: "Run", split: str = "test") -> Figure:
     """Draw accuracy against confidence: on the diagonal, the model is as sure as it should be.
 
     Args:

@@ -2,34 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 
 Z_95 = 1.959963984540054
-
-
-class Judged(Protocol):
-    """What a run must have to be compared and drawn; :class:`tlhelpers.Run` has it.
-
-    Attributes:
-        name: What was done, such as ``"frozen"``.
-        data: The data set: splits ``train``, ``validation`` and ``test`` with labels and images,
-            and the names of the classes.
-        seconds: Wall-clock seconds of training.
-        config: Every setting that was used.
-    """
-
-    name: str
-    data: Any
-    seconds: float
-    config: dict[str, Any]
-
-    def probabilities(self, split: str = "test") -> np.ndarray:
-        """Return probabilities ``[n, classes]`` on a split."""
-
-    def right(self, split: str = "test") -> np.ndarray:
-        """Return for each image of a split whether its most probable class is the true one."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +60,8 @@ def score(predicted: np.ndarray, labels: np.ndarray) -> Score:
     return Score(right / len(labels), low, high, len(labels))
 
 
-def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's score interval of a proportion, which holds near 0 and 1 and for small n.
+def wilson_interval(successes: int, n: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a proportion, which holds near 0 and 1 and for small n.
 
     Source: Wilson 1927, doi:10.1080/01621459.1927.10502953; recommended by Brown, Cai & DasGupta
     2001, doi:10.1214/ss/1009213286. Computed by SciPy.
@@ -93,7 +69,6 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     Args:
         successes: Number of successes.
         n: Number of trials, at least 1.
-        confidence: Share of such intervals that hold the truth, 0 to 1. Defaults to 0.95.
 
     Returns:
         Lower and upper end, between 0 and 1.
@@ -112,7 +87,7 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
         raise ValueError(
             f"A proportion needs n >= 1 and 0 <= successes <= n. Received: {successes} of {n}."
         )
-    ends = binomtest(int(successes), int(n)).proportion_ci(confidence, method="wilson")
+    ends = binomtest(int(successes), int(n)).proportion_ci(method="wilson")
     return float(ends.low), float(ends.high)
 
 
@@ -272,20 +247,20 @@ class Reliability:
     """Confidence against accuracy, in bins of confidence; empty bins are left out.
 
     Attributes:
+        error: Expected calibration error, 0 to 1.
         confidence: Mean probability of the predicted class in each bin, ``[b]``.
         accuracy: Share right in each bin, ``[b]``.
         count: Images in each bin, ``[b]``.
-        error: Expected calibration error, 0 to 1.
     """
 
+    error: float
     confidence: np.ndarray
     accuracy: np.ndarray
     count: np.ndarray
-    error: float
 
 
-def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> Reliability:
-    """Measure calibration with bins of equal width.
+def reliability(probabilities: np.ndarray, labels: np.ndarray) -> Reliability:
+    """Measure calibration with ten bins of equal width.
 
     The expected calibration error is the mean distance between confidence and accuracy, weighted by
     the images in each bin (Guo et al. 2017, arXiv:1706.04599, eq. 3).
@@ -293,13 +268,12 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -
     Args:
         probabilities: ``[n, classes]``, rows summing to 1.
         labels: Integers ``[n]``.
-        bins: Bins between confidence 0 and 1. Defaults to 10.
 
     Returns:
         Confidence, accuracy and count of each bin, and the error.
 
     Raises:
-        ValueError: If shapes don't fit, rows don't sum to 1, or there is no bin.
+        ValueError: If shapes don't fit, or rows don't sum to 1.
 
     Example:
         >>> p = np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
@@ -318,15 +292,14 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -
             f"Received: sums from {probabilities.sum(axis=1).min():.3f} to "
             f"{probabilities.sum(axis=1).max():.3f}; apply a softmax to logits first."
         )
-    if bins < 1:
-        raise ValueError(f"bins must be at least 1. Received: {bins}.")
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     # Bins are open below and closed above, as in the paper.
+    bins = 10
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)
     filled = count > 0
     mean_confidence = np.bincount(place, confidence, bins)[filled] / count[filled]
     accuracy = np.bincount(place, right, bins)[filled] / count[filled]
     error = float((count[filled] * np.abs(mean_confidence - accuracy)).sum() / len(labels))
-    return Reliability(mean_confidence, accuracy, count[filled], error)
+    return Reliability(error, mean_confidence, accuracy, count[filled])

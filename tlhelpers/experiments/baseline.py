@@ -137,7 +137,7 @@ def _best(tried: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 def _varied(trial: Mapping[str, Any], data: "Dataset", base: "Backbone") -> Training:
     """Return the usual recipe with a trial's changes."""
-    usual = recipes.from_scratch(len(data.train), len(data.validation), base.input_size)
+    usual = recipes.from_scratch(len(data.train))
     return replace(
         usual,
         learning_rate=trial["learning_rate"],

@@ -17,7 +17,7 @@ import numpy as np
 from tlhelpers.data.archives import open_archive
 from tlhelpers.data.downloads import digest_of, fetch
 from tlhelpers.data.splits import Source
-from tlhelpers.files import write_atomically
+from tlhelpers.files import recorded_places, write_atomically
 
 BANDS, FRAMES, WINDOW, HOP, RATE = 32, 32, 256, 64, 8000
 """A picture's size; a window's length and the step to the next, in samples; samples a second."""
@@ -307,9 +307,7 @@ def _write(name: str, folder: Path, arrays: dict[str, np.ndarray], about: dict[s
 
 def _read(name: str, folder: str | Path | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read a pack after checking its digest."""
-    package = Path(__file__).parents[1]
-    places = [package / "recorded" / "inputs", package.parent / "book" / "_data" / "inputs"]
-    places = [Path(folder)] if folder else places
+    places = [Path(folder)] if folder else recorded_places("inputs")
     place = next((one for one in places if (one / f"{name}.npz").is_file()), places[-1])
     about = json.loads((place / f"{name}.json").read_text("utf-8"))
     content = (place / f"{name}.npz").read_bytes()

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlhelpers.files import write_atomically
+from tlhelpers.files import recorded_places, write_atomically
 from tlhelpers.runtime import installed_version
 
 if TYPE_CHECKING:
@@ -257,10 +257,8 @@ def load_record(
         >>> load_record("photographs")["experiment"]  # doctest: +SKIP
         'photographs'
     """
-    package = Path(__file__).parents[1]
     below = Path("_data") / kind
-    installed = [package / "recorded" / kind, package.parent / "book" / below]  # whole, or editable
-    places = [Path(folder)] if folder else [below, "book" / below, *installed]
+    places = [Path(folder)] if folder else [below, "book" / below, *recorded_places(kind)]
     for place in places:
         path = place / f"{name}.json"
         if path.is_file():

@@ -357,7 +357,7 @@ def _run_missing(
 def _as_long(baseline: Training, few: "Dataset", base: "Backbone") -> Training:
     """Return the recipe of fine-tuning with the epochs and views of the baseline's."""
     n_validation = len(few.validation)
-    usual = recipes.fine_tuning(len(few.train), n_validation, base.input_size, near_source=False)
+    usual = recipes.fine_tuning(len(few.train), n_validation, near_source=False)
     patience = recipes.patience(n_validation, baseline.epochs)
     return replace(usual, epochs=baseline.epochs, views=baseline.views, patience=patience)
 

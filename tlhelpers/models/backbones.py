@@ -13,6 +13,7 @@ import numpy as np
 
 from tlhelpers.data.downloads import fetch, mirror, mirror_names, settle
 from tlhelpers.data.packs import NotAtHand, RecordedNetwork, find_network
+from tlhelpers.models import vgg16_mini
 from tlhelpers.runtime import may_fall_back, tier
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ class Preprocessing:
 CAFFE = Preprocessing(offset=tuple(-mean for mean in CAFFE_MEAN_BGR), to_bgr=True)
 MINUS_ONE_TO_ONE = Preprocessing(scale=1 / 127.5, offset=-1.0)
 INSIDE_THE_NETWORK = Preprocessing()
-# vgg16_mini was trained by this project on images of about zero mean and unit variance.
-CENTRED = Preprocessing(scale=1 / 63.75, offset=-2.0)
 
 NETWORK_OUTPUT = "output"
 IMAGENET = "ImageNet"
@@ -80,7 +79,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "vgg16_mini": Architecture(
         application="",
         weights="vgg16_mini.npz",
-        preprocessing=CENTRED,
+        preprocessing=Preprocessing(1 / vgg16_mini.SCALE, -vgg16_mini.OFFSET / vgg16_mini.SCALE),
         stages=_VGG_STAGES,
         source="formulas",
         paper="this project; after Simonyan & Zisserman 2015, arXiv:1409.1556",
@@ -444,29 +443,24 @@ def batch_normalisation(model: "keras.Model") -> "list[keras.layers.BatchNormali
     return sum(inner, own)
 
 
-def check_stage(stage: str, stages: Sequence[str], backbone: str) -> str:
-    """Return ``stage`` if the backbone has it.
+def check_stage(stage: str, stages: Sequence[str], backbone: str) -> None:
+    """Refuse a stage that the backbone has not.
 
     Args:
         stage: Name of a stage.
         stages: The backbone's stages.
         backbone: Its name, for the message.
 
-    Returns:
-        The same name.
-
     Raises:
         ValueError: If there is no such stage.
 
     Example:
         >>> check_stage("block3_pool", ("block2_pool", "block3_pool"), "vgg16")
-        'block3_pool'
     """
     if stage not in stages:
         raise ValueError(
             f"A stage of {backbone} is one of {', '.join(stages)}. Received: {stage!r}."
         )
-    return stage
 
 
 def _up_to(stage: str, layers: Mapping[str, str], backbone: str) -> dict[str, str]:
@@ -552,11 +546,9 @@ def load_backbone(
     if weights is None:
         held = "random"
     elif name == "vgg16_mini" and (weights == "pretrained" or Path(weights).suffix == ".npz"):
-        from tlhelpers.models.vgg16_mini import WEIGHTS_FILE, load_weights_into
-
-        path = WEIGHTS_FILE if weights == "pretrained" else Path(weights)
+        path = vgg16_mini.WEIGHTS_FILE if weights == "pretrained" else Path(weights)
         held = path.name
-        load_weights_into(model, path)
+        vgg16_mini.load_weights_into(model, path)
     elif weights == "random":
         return _scaled_random(
             Backbone(name, model, row.preprocessing, layers, input_size, "random", row.paper)
@@ -587,9 +579,7 @@ def _build(name: str, input_size: int) -> "keras.Model":
     import keras
 
     if name == "vgg16_mini":
-        from tlhelpers.models.vgg16_mini import build_vgg16_mini
-
-        return build_vgg16_mini(input_size)
+        return vgg16_mini.build_vgg16_mini(input_size)
     constructor = getattr(keras.applications, ARCHITECTURES[name].application)
     return constructor(include_top=False, weights=None, input_shape=(input_size, input_size, 3))
 

@@ -165,9 +165,7 @@ def model_transfer(
     check_stage(first, base.stages, base.name)
     if start is not None:
         _check_start(start, base, data)
-    recipe = recipe or recipes.fine_tuning(
-        len(data.train), len(data.validation), base.input_size, near_source=near
-    )
+    recipe = recipe or recipes.fine_tuning(len(data.train), len(data.validation), near_source=near)
     recipe = replace(recipe, class_weight=_say_weights(data, recipe.class_weight))
     start = start or feature_transfer(base, data, class_weight=recipe.class_weight, seed=seed)
     keras.utils.set_random_seed(seed)
@@ -237,7 +235,7 @@ def from_scratch(
 
     started = time.perf_counter()
     check_callbacks(callbacks, data)
-    recipe = recipe or recipes.from_scratch(len(data.train), len(data.validation), base.input_size)
+    recipe = recipe or recipes.from_scratch(len(data.train))
     recipe = replace(recipe, class_weight=_say_weights(data, recipe.class_weight))
     own = base.with_random_weights(seed)
     keras.utils.set_random_seed(seed)

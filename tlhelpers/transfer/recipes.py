@@ -9,14 +9,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tlhelpers.evaluation.comparison import UNEVEN
+
 INVERSE_PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 """Values of scikit-learn's ``C`` tried for a logistic head on features of unit scale."""
 
 MIN_VALIDATION = 20
 """Below this many validation images, their score is too noisy to choose a head's penalty by."""
-
-UNEVEN = 1.5
-"""Ratio of the largest class to the smallest above which classes are weighted by default."""
 
 MOST_AT_ONCE = 512
 """Images that go through a frozen network at once, at most."""
@@ -142,9 +141,7 @@ def patience(n_validation: int, epochs: int) -> int | None:
     return max(3, epochs // 3) if n_validation >= MIN_VALIDATION_TO_STOP else None
 
 
-def fine_tuning(
-    n_train: int, n_validation: int, image_size: int, *, near_source: bool = True
-) -> Training:
+def fine_tuning(n_train: int, n_validation: int, *, near_source: bool = True) -> Training:
     """Choose how to fine-tune a pre-trained network whose head has been fitted already.
 
     The nearer the source is to the target, the less there is to change, and the smaller the best
@@ -154,7 +151,6 @@ def fine_tuning(
     Args:
         n_train: Training images.
         n_validation: Validation images.
-        image_size: Width and height in pixels.
         near_source: Whether the source is like the target, as ImageNet is for most photographs.
             Defaults to True.
 
@@ -165,7 +161,7 @@ def fine_tuning(
         ValueError: If there are no training images.
 
     Example:
-        >>> fine_tuning(1600, 400, 224).epochs
+        >>> fine_tuning(1600, 400).epochs
         8
     """
     if near_source:
@@ -186,7 +182,7 @@ def fine_tuning(
     )
 
 
-def from_scratch(n_train: int, n_validation: int, image_size: int) -> Training:
+def from_scratch(n_train: int) -> Training:
     """Choose how to train the same network from random weights.
 
     Longer, with a larger rate for all layers, a new augmentation at every step, and never stopped
@@ -196,8 +192,6 @@ def from_scratch(n_train: int, n_validation: int, image_size: int) -> Training:
 
     Args:
         n_train: Training images.
-        n_validation: Validation images.
-        image_size: Width and height in pixels.
 
     Returns:
         The recipe.
@@ -206,7 +200,7 @@ def from_scratch(n_train: int, n_validation: int, image_size: int) -> Training:
         ValueError: If there are no training images.
 
     Example:
-        >>> from_scratch(40, 10, 64).epochs > fine_tuning(40, 10, 64).epochs
+        >>> from_scratch(40).epochs > fine_tuning(40, 10).epochs
         True
     """
     # With a few dozen images, longer training memorised them and nothing else (200 epochs against

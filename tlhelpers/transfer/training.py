@@ -20,14 +20,7 @@ class Batches(keras.utils.PyDataset):
     """Shuffled batches whose inputs are read when they are needed."""
 
     def __init__(self, load: LoadRows, labels: np.ndarray, batch_size: int, seed: int) -> None:
-        """Draw the first epoch's order.
-
-        Args:
-            load: Returns the inputs of some rows in an epoch.
-            labels: Integers ``[n]``.
-            batch_size: Images in a batch; the last one may be smaller.
-            seed: Seed of the orders.
-        """
+        """Draw the first epoch's order; the seed decides all of them."""
         super().__init__(workers=1, use_multiprocessing=False)
         self.load = load
         self.labels = labels
@@ -69,13 +62,7 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
     """
 
     def __init__(self, *args: Any, factors: Mapping[str, float] | None = None, **kwargs: Any):
-        """Keep the factors; the other arguments are AdamW's.
-
-        Args:
-            *args: AdamW's.
-            factors: Factor by a variable's path. Defaults to 1 for every variable.
-            **kwargs: AdamW's.
-        """
+        """Keep the factors by a variable's path, 1 for the rest; other arguments are AdamW's."""
         super().__init__(*args, **kwargs)
         self.factors = dict(factors or {})
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,11 +92,6 @@ def pixel_features(thumbs: np.ndarray) -> np.ndarray:
     means = thumbs.reshape(len(thumbs), half, 2, half, 2, 3).mean(axis=(2, 4), dtype=np.float32)
     means /= 255
     return means.reshape(len(thumbs), -1)
-
-
-def summarise(faults: list[Fault]) -> dict[str, int]:
-    """Count the faults of each kind."""
-    return dict(Counter(fault.kind for fault in faults))
 
 
 def as_csv(faults: list[Fault]) -> str:

@@ -1,5 +1,6 @@
 """What the report says, measured: scores, calibration, labels, what more data or other pictures do."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -142,13 +143,7 @@ def calibration(learned: Learned, pictures: Pictures) -> dict[str, Any]:
     labels = pictures.labels[pictures.judged]
     found: dict[str, Any] = {"temperature": learned.temperature}
     for name, p in (("before", learned.raw), ("after", learned.probabilities)):
-        curve = reliability(p, labels)
-        found[name] = {
-            "error": curve.error,
-            "confidence": curve.confidence,
-            "accuracy": curve.accuracy,
-            "count": curve.count,
-        }
+        found[name] = asdict(reliability(p, labels))
     found["by_chance"] = gap_by_chance(learned.probabilities)
     right = learned.probabilities.argmax(axis=1) == labels
     answered = learned.probabilities.max(axis=1) >= learned.threshold

@@ -1,7 +1,6 @@
 """How good a classifier is, where it may abstain, and what would make it better."""
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,30 +8,7 @@ import numpy as np
 from tlhelpers.evaluation.scores import Z_95, Score, paired_difference, reliability
 
 
-@dataclass(frozen=True)
-class Share:
-    """A share with its 95 % interval.
-
-    Attributes:
-        value: 0 to 1, or NaN where nothing was counted.
-        low: Lower end.
-        high: Upper end.
-        n: What was counted.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        """Write it in percent."""
-        if not self.n:
-            return "none"
-        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
-
-
-def share(right: np.ndarray, groups: np.ndarray | None = None) -> Share:
+def share(right: np.ndarray, groups: np.ndarray | None = None) -> Score:
     """Return a share of right answers, with an interval that knows which images belong together.
 
     Wilson's interval of as many independent images as would be as informative: their number is
@@ -45,7 +21,8 @@ def share(right: np.ndarray, groups: np.ndarray | None = None) -> Share:
         groups: ``int [n]``. Defaults to every image by itself.
 
     Returns:
-        The share, with its interval over the draw of images (or groups of them).
+        The share, with its interval over the draw of images (or groups of them); NaN, between 0
+        and 1, where there are none.
 
     Example:
         >>> alone = share(np.repeat([True, False], [90, 10]))
@@ -56,12 +33,12 @@ def share(right: np.ndarray, groups: np.ndarray | None = None) -> Share:
     right = np.asarray(right, float)
     n = len(right)
     if not n:
-        return Share(math.nan, 0.0, 1.0, 0)
+        return Score(math.nan, 0.0, 1.0, 0)
     value = float(right.mean())
     z = Z_95**2 / _independent(right - value, groups)
     half = math.sqrt(value * (1 - value) * z + z**2 / 4)
     low, high = ((value + z / 2 + sign * half) / (1 + z) for sign in (-1, 1))
-    return Share(value, max(0.0, low), min(1.0, high), n)
+    return Score(value, max(0.0, low), min(1.0, high), n)
 
 
 def _independent(off: np.ndarray, groups: np.ndarray | None) -> int:
@@ -98,7 +75,7 @@ def gain(before: np.ndarray, after: np.ndarray, groups: np.ndarray | None = None
     return paired_difference(before, after, _independent(change - change.mean(), groups))
 
 
-def balanced(right: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> Share:
+def balanced(right: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> Score:
     """Return the mean over the classes of the share that is right.
 
     The ends come from those of each class, as if classes were drawn one by one (Zou & Donner 2008,
@@ -113,15 +90,15 @@ def balanced(right: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = 
         The mean, with its interval.
 
     Example:
-        >>> str(balanced(np.array([1, 1, 1, 0]), np.array([0, 0, 0, 1])))
-        '50.0% (21.9% to 89.7%)'
+        >>> print(balanced(np.array([1, 1, 1, 0]), np.array([0, 0, 0, 1])))
+        50.0% (21.9% to 89.7%, n = 4)
     """
     of_class = [labels == label for label in np.unique(labels)]
     shares = [share(right[own], None if groups is None else groups[own]) for own in of_class]
-    value = float(np.mean([one.value for one in shares]))
-    below = math.hypot(*(one.value - one.low for one in shares)) / len(shares)
-    above = math.hypot(*(one.high - one.value for one in shares)) / len(shares)
-    return Share(value, value - below, value + above, len(labels))
+    value = float(np.mean([one.accuracy for one in shares]))
+    below = math.hypot(*(one.accuracy - one.low for one in shares)) / len(shares)
+    above = math.hypot(*(one.high - one.accuracy for one in shares)) / len(shares)
+    return Score(value, value - below, value + above, len(labels))
 
 
 def by_class(
@@ -179,15 +156,14 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return math.exp(minimize_scalar(loss, bounds=(-limit, limit), method="bounded").x)
 
 
-def gap_by_chance(probabilities: np.ndarray, draws: int = 50) -> float:
+def gap_by_chance(probabilities: np.ndarray) -> float:
     """Return the mean gap between confidence and accuracy of probabilities that are true.
 
     With few images accuracies in a bin scatter, so that the gap is above 0 (Bröcker & Smith 2007,
     doi:10.1175/WAF993.1).
 
     Args:
-        probabilities: ``[n, classes]``.
-        draws: How often labels are drawn from them. Defaults to 50.
+        probabilities: ``[n, classes]``, from which labels are drawn 50 times.
 
     Returns:
         0 to 1.
@@ -199,7 +175,7 @@ def gap_by_chance(probabilities: np.ndarray, draws: int = 50) -> float:
     rng, ends = np.random.default_rng(0), np.cumsum(probabilities, axis=1)
     drawn = (
         np.minimum((rng.random((len(ends), 1)) > ends).sum(axis=1), ends.shape[1] - 1)
-        for _ in range(draws)
+        for _ in range(50)
     )
     return float(np.mean([reliability(probabilities, labels).error for labels in drawn]))
 
@@ -292,8 +268,9 @@ def doubtful_labels(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray
 
 def as_plain(value: Any) -> Any:
     """Return what JSON can hold: shares as lists, NumPy's numbers as Python's, NaN as None."""
-    if isinstance(value, Share):
-        return {"value": as_plain(value.value), "low": value.low, "high": value.high, "n": value.n}
+    if isinstance(value, Score):
+        accuracy = as_plain(value.accuracy)
+        return {"value": accuracy, "low": value.low, "high": value.high, "n": value.n}
     if isinstance(value, dict):
         return {str(key): as_plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

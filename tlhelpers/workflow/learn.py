@@ -263,9 +263,7 @@ def fine_tune(
         return {"tried": False, "why": "there are too few images to tell whether it helps"}, learned
     full = load_backbone(learned.base.name, learned.base.input_size)
     near = full.source == IMAGENET
-    recipe = recipes.fine_tuning(
-        len(data.train), len(data.validation), full.input_size, near_source=near
-    )
+    recipe = recipes.fine_tuning(len(data.train), len(data.validation), near_source=near)
     # The frozen stages see each image and its views once; what is trained costs about a third of a
     # pass forward, and twice that back, for every epoch.
     passes = len(data.train) * (1 + (recipe.views or 0) + 1.5 * recipe.epochs)
@@ -343,10 +341,10 @@ def _as_learned(
     )
 
 
-def _seconds_an_image(base: Backbone, n: int = 64) -> float:
+def _seconds_an_image(base: Backbone) -> float:
     """Time a pass of the whole network; nothing of it is kept."""
-    images = np.zeros((n, base.input_size, base.input_size, 3), np.float32)
+    images = np.zeros((64, base.input_size, base.input_size, 3), np.float32)
     base.model.predict(images[:32], batch_size=32, verbose=0)  # traced once
     begun = time.perf_counter()
     base.model.predict(images, batch_size=32, verbose=0)
-    return (time.perf_counter() - begun) / n
+    return (time.perf_counter() - begun) / len(images)

@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from tlhelpers.data.audit import count
 from tlhelpers.data.augmentation import CHANGES, Augmentation
 from tlhelpers.data.images import read_image
 from tlhelpers.files import write_atomically
@@ -107,7 +108,7 @@ def _todo(card: Card) -> str:
     data = card["data"]
     if data["torn"]:
         points.append(
-            f"The score may be too good: {_count(data['torn'], 'picture')} that look alike were not "
+            f"The score may be too good: {count(data['torn'], 'picture')} that look alike were not "
             "kept on one side of the split. If they are frames of a film, or show one thing, "
             "<code>--groups</code> says so."
         )
@@ -123,7 +124,7 @@ def _todo(card: Card) -> str:
     doubtful = len(card["labels"]["rows"])
     if doubtful:
         points.append(
-            f'Check {_count(doubtful, "label")} (<a href="#labels">labels_to_check.csv</a>, the most '
+            f'Check {count(doubtful, "label")} (<a href="#labels">labels_to_check.csv</a>, the most '
             "doubtful first), correct them, and train again."
         )
     weak = [  # beyond the interval
@@ -149,13 +150,13 @@ def _todo(card: Card) -> str:
     torn = summary.get("leak between splits", 0)
     if torn:
         points.append(
-            f"{_count(torn, 'image')} of your training folders "
+            f"{count(torn, 'image')} of your training folders "
             f"{'is' if torn == 1 else 'are'} also in a later split, and "
             f"{'was' if torn == 1 else 'were'} left out of training."
         )
     if summary.get("in several classes"):
         points.append(
-            f"{_count(summary['in several classes'], 'picture')} in more than one class: see "
+            f"{count(summary['in several classes'], 'picture')} in more than one class: see "
             '<a href="#folder">the folder</a>.'
         )
     altered = [row for row in card["alterations"]["rows"] if row["changed"] > 0.1]
@@ -300,7 +301,7 @@ def _mistakes(card: Card, pictures: Pictures) -> str:
         for row in rows[:SHOWN]
     ]
     of = f", the {len(shown)} surest of which are" if len(rows) > len(shown) else ""
-    return f"<p>{_count(len(rows), 'mistake')}{of} shown here.</p>{_gallery(shown, pictures)}"
+    return f"<p>{count(len(rows), 'mistake')}{of} shown here.</p>{_gallery(shown, pictures)}"
 
 
 def _labels(card: Card, pictures: Pictures) -> str:
@@ -472,28 +473,29 @@ def _folder(card: Card) -> str:
     for split, counts in data["counts"].items():
         where = ", ".join(data["split_folders"].get(split, ())) or "divided by content"
         listed = ", ".join(
-            f"{escape(name)} {count:,}" for name, count in zip(card["classes"], counts, strict=True)
+            f"{escape(name)} {n:,}" for name, n in zip(card["classes"], counts, strict=True)
         )
         rows.append((split, f"{sum(counts):,}", escape(where), listed))
     table = _table(("split", "images", "from", "classes"), rows, numbers={1})
     notes = "".join(f"<li>{escape(note)}</li>" for note in data["notes"])
     parts = [table, f"<ul>{notes}</ul>" if notes else ""]
-    for kind, count in data["summary"].items():
+    for kind, n in data["summary"].items():
         some = [fault for fault in data["faults"] if fault["kind"] == kind][:50]
         items = "".join(
-            f"<li>{' = '.join(map(escape, fault['files'][:8]))}{_small(fault['detail'])}</li>"
+            f"<li>{' = '.join(map(escape, fault['files'][:8]))}"
+            + (f" <small>({escape(fault['detail'])})</small></li>" if fault["detail"] else "</li>")
             for fault in some
         )
-        rest = f"<li>and {count - len(some):,} more</li>" if count > len(some) else ""
+        rest = f"<li>and {n - len(some):,} more</li>" if n > len(some) else ""
         parts.append(
-            f"<details><summary>{escape(kind)}: {count:,}</summary><ul>{items}{rest}</ul></details>"
+            f"<details><summary>{escape(kind)}: {n:,}</summary><ul>{items}{rest}</ul></details>"
         )
     if not data["summary"]:
         parts.append("<p>No unreadable, tiny or plain pictures and no copies were found.</p>")
     together = "What belongs together was kept in one split"
     if data["torn"]:
         together = (
-            f"{_count(data['torn'], 'picture')} that look alike were not kept in one split: they are "
+            f"{count(data['torn'], 'picture')} that look alike were not kept in one split: they are "
             "more than half of a class, or leave it fewer than three scenes"
         )
     parts.append(
@@ -592,14 +594,14 @@ def _made(card: Card) -> str:
     )
 
 
-def _groups(named: Card | None, count: int) -> str:
+def _groups(named: Card | None, groups: int) -> str:
     """Say by what pictures were kept together."""
     if named is None:
         return "what looks alike; no <code>--groups</code>"
     by = named.get("pattern") or named.get("file")
     digest = f", <code>sha256:{named['sha256'][:16]}…</code>" if "sha256" in named else ""
     what = f"<code>{escape(by)}</code>" if by else "a table given in Python"
-    return f"what looks alike, and {_count(count, 'group')} by {what}{digest}"
+    return f"what looks alike, and {count(groups, 'group')} by {what}{digest}"
 
 
 def _views(card: Card) -> str:
@@ -670,11 +672,6 @@ def _table(
     return f'<div class="scroll" tabindex="0"><table>{top}{lines}</table></div>'
 
 
-def _small(detail: str) -> str:
-    """Write a detail in small letters, where there is one."""
-    return f" <small>({escape(detail)})</small>" if detail else ""
-
-
 def _three(value: Card) -> tuple[float, float, float]:
     """Return a share and its ends."""
     return value["value"], value["low"], value["high"]
@@ -690,11 +687,6 @@ def _share(value: Card) -> str:
     if value["value"] is None:
         return "–"
     return f"{value['value']:.1%} <small>({value['low']:.1%} to {value['high']:.1%})</small>"
-
-
-def _count(number: int, noun: str) -> str:
-    """Write a count with its noun."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -92,10 +92,7 @@ def _read(mark: Path) -> dict[str, Any]:
     """Read what an earlier training noted."""
     try:
         noted = json.loads(mark.read_text("utf-8"))
-        files = {
-            name: [digests] if isinstance(digests, str) else list(digests)
-            for name, digests in noted["files"].items()
-        }
+        files = {name: list(digests) for name, digests in noted["files"].items()}
         if beyond := [name for name in files if Path(name).name != name]:
             raise ValueError(beyond[0])
         return {"key": str(noted["key"]), "files": files}

@@ -45,8 +45,8 @@ PLAN, LISTING, MANIFEST = "plan.json", "files.parquet", "manifest.json"
 SHARD = 4_096
 """Images in a shard: half a minute to some minutes of work, and 20 MB of MobileNetV2's features."""
 
-# How files were read before plans said it. The digest leaves these out, as it did then.
-_BEFORE: dict[str, Any] = {"fit": "crop", "grey_range": GREY_RANGE}
+# How read_image reads unless told otherwise; the digest leaves these out.
+_USUAL: dict[str, Any] = {"fit": "crop", "grey_range": GREY_RANGE}
 _FOUND = ("weights", "arithmetic", "images", "listing")  # in a plan, and no argument
 
 
@@ -92,7 +92,7 @@ class Plan:
     @property
     def digest(self) -> str:
         """SHA-256 of everything above but where the images lie."""
-        about = dict(item for item in asdict(self).items() if item not in _BEFORE.items())
+        about = dict(item for item in asdict(self).items() if item not in _USUAL.items())
         del about["photos"]
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
@@ -291,10 +291,9 @@ def _plan(photos: Path, to: Path, names: list[str], about: dict[str, Any]) -> Pl
     plan = Plan(photos=str(photos), images=len(names), listing=listing.hexdigest(), **about)
     path = to / PLAN
     if path.is_file():
-        found = {**_BEFORE, **json.loads(path.read_text("utf-8"))}
-        old, new = (json.loads(json.dumps(about)) for about in (found, asdict(plan)))
-        if changed := [key for key in old if key != "photos" and old[key] != new[key]]:
-            began = ", ".join(f"{key}={old[key]!r}" for key in changed if key not in _FOUND)
+        old, new = json.loads(path.read_text("utf-8")), json.loads(json.dumps(asdict(plan)))
+        if changed := [key for key in new if key != "photos" and old.get(key) != new[key]]:
+            began = ", ".join(f"{key}={old.get(key)!r}" for key in changed if key not in _FOUND)
             what = ", ".join(changed)
             if "listing" in changed:
                 what = f"which files there are (then {old['images']:,}, now {new['images']:,})"
@@ -325,8 +324,8 @@ def _renew(plan: Plan, to: Path, names: list[str]) -> None:
 
     photos, listing, columns = Path(plan.photos), to / LISTING, ["size", "mtime_ns"]
     now = np.fromiter((_stamp(photos / name) for name in names), np.dtype((np.int64, 2)))
-    known = listing.is_file() and set(columns) <= set(pq.read_schema(listing).names)
-    changed = np.full(len(names), not known)  # of work from before, no more is known than its rows
+    known = listing.is_file()
+    changed = np.full(len(names), not known)
     if known:
         noted = pq.read_table(listing, columns=columns)
         for place, column in enumerate(columns):

@@ -1,13 +1,16 @@
 """From a folder of photographs to a model, its exports and a report."""
 
-import csv
+import contextlib
 import hashlib
-import io
 import json
 import os
 import platform
+import signal
+import threading
 import time
-from collections.abc import Mapping, Sequence
+import types
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,14 +28,13 @@ from tlhelpers.models.backbones import Backbone
 from tlhelpers.runtime import (
     describe_device,
     installed_version,
-    interruptible,
     peak_memory_gibibytes,
     usable_cores,
 )
 from tlhelpers.transfer.features import pooled_features
 from tlhelpers.transfer.runs import Run, card_path
 from tlhelpers.workflow import evidence, results
-from tlhelpers.workflow.audit import Fault, as_csv, find_faults, summarise
+from tlhelpers.workflow.audit import Fault, as_csv, find_faults
 from tlhelpers.workflow.choose import STAGES_TRIED, stage_reader
 from tlhelpers.workflow.export import FILES as EXPORTED
 from tlhelpers.workflow.export import ExportError, Proof, check_formats, export, missing_for
@@ -217,7 +219,7 @@ def _train(
     familiar, card["strangers"] = evidence.strange_pictures(learned, pictures, seed)
     says("altered and strange pictures tried")
     with results.making(out) as made:
-        with interruptible():  # converters catch what they did not expect
+        with _interruptible():  # converters catch what they did not expect
             _save(made, learned, pictures, familiar)
             proofs, left_out = _export(made, learned, pictures, wanted, formats is not None)
         says(f"exported, and proven on {len(pictures.judged):,} images")
@@ -247,14 +249,37 @@ def _train(
 
 def _labels_csv(rows: list[dict[str, Any]]) -> str:
     """Write the images whose label to check as a table."""
-    text = io.StringIO()
-    columns = ["file", "given", "suggested", "probability_of_given"]
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {**row, "probability_of_given": f"{row['probability_of_given']:.4f}"} for row in rows
-    )
-    return text.getvalue()
+    import pandas
+
+    table = pandas.DataFrame(rows, columns=["file", "given", "suggested", "probability_of_given"])
+    return table.to_csv(index=False, float_format="%.4f", lineterminator="\n")
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a block at its end at the latest, also where a library in it catches that."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    asked = []
+
+    def note(number: int, frame: types.FrameType | None) -> None:
+        """Remember that it was asked for, and do what would have been done."""
+        asked.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    except Exception as error:
+        if asked:  # a library made an error of its own of it
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt
 
 
 def _save(out: Path, learned: Learned, pictures: Pictures, familiar: Familiar) -> None:
@@ -330,7 +355,7 @@ def _about_data(pictures: Pictures, faults: list[Fault]) -> dict[str, Any]:
         "grey_range": train.grey_range,
         "torn": audit.torn if audit else 0,
         "notes": list(audit.notes) if audit else [],
-        "summary": summarise(faults),
+        "summary": Counter(fault.kind for fault in faults),
         "faults": [asdict(fault) for fault in faults],
     }
 

@@ -14,7 +14,6 @@ from typing import Any
 EXERCISE = re.compile(r"^\*\*(\d+)\.\*\* ", re.M)
 CHECK = re.compile(r"""\bcheck\(\s*["'](\d\d-\d+)["']""")
 RUBRIC = re.compile(r"^:::\{admonition\}[^\n]*\n:class: rubric[^\n]*\n(.*?)^:::$", re.M | re.S)
-PREDICTION = "Predict before running"
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,6 @@ class Exercise:
     rubric: str = ""
     solution: str = ""
     shown: str = ""
-
-    @property
-    def predicts(self) -> bool:
-        """Whether the reader is asked for a prediction first."""
-        return PREDICTION in self.question
 
     @property
     def open_points(self) -> int:
@@ -237,9 +231,9 @@ def statements(cell: str) -> list[str]:
     ]
 
 
-def compiled(text: str, name: str = "<chapter>") -> CodeType:
+def compiled(text: str) -> CodeType:
     """Compile code as a notebook does, which may await outside of functions."""
-    return compile(text, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    return compile(text, "<chapter>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def loads(code: CodeType) -> set[str]:

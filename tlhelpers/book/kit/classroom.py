@@ -44,24 +44,21 @@ def offline_section(guide: str) -> str:
     return re.split(r"\n(?:\(\S+\)=\n)?## ", rest)[0].strip()
 
 
-def doctor_sheet(machines: int = 30) -> str:
-    """Return a sheet to tick off: what ``tlhelpers doctor`` says here, and a line for each machine.
-
-    Args:
-        machines: How many lines. Defaults to 30.
+def doctor_sheet() -> str:
+    """Return a sheet to tick off: what ``tlhelpers doctor`` says here, and lines for 30 machines.
 
     Returns:
         Markdown.
 
     Example:
-        >>> doctor_sheet(2)[:24]  # doctest: +SKIP
+        >>> doctor_sheet()[:24]  # doctest: +SKIP
         '# Before the class: each'
     """
     from tlhelpers.book.doctor import examine
 
     own = ("cache", "mirror")  # where these are differs from machine to machine
     report = "\n".join(str(found) for found in examine() if found.subject not in own)
-    rows = "\n".join(f"| {machine} | | | |" for machine in range(1, machines + 1))
+    rows = "\n".join(f"| {machine} | | | |" for machine in range(1, 31))
     return SHEET.format(report=report, rows=rows)
 
 

@@ -112,13 +112,12 @@ def environment(work: str | Path) -> dict[str, str]:
     }
 
 
-def limit(memory_gb: float, cpu_seconds: float, file_mb: float = 64) -> None:
-    """Bound what this process may use, for good: memory, processor time, the size of a file.
+def limit(memory_gb: float, cpu_seconds: float) -> None:
+    """Bound what this process may use, for good: memory, processor time, 64 MB for a file.
 
     Args:
         memory_gb: Address space in GB.
         cpu_seconds: Processor seconds of all threads.
-        file_mb: Largest file in MB. Defaults to 64.
 
     Example:
         >>> limit(4, 60)  # doctest: +SKIP
@@ -129,7 +128,7 @@ def limit(memory_gb: float, cpu_seconds: float, file_mb: float = 64) -> None:
         for kind, most in (
             (resource.RLIMIT_AS, memory_gb * 1e9),
             (resource.RLIMIT_CPU, cpu_seconds),
-            (resource.RLIMIT_FSIZE, file_mb * 1e6),
+            (resource.RLIMIT_FSIZE, 64e6),
             (resource.RLIMIT_CORE, 0),
         ):
             with contextlib.suppress(ValueError, OSError):  # lower already

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tlhelpers.experiments.records import Settings
-from tlhelpers.models import classic
+from tlhelpers.models.classic import lenet5
 from tlhelpers.transfer.runs import Run
 
 if TYPE_CHECKING:
+    import keras
+
     from tlhelpers.data.splits import Dataset, Split
 
 SEEDS = 5
@@ -56,6 +58,39 @@ def grey(split: "Split") -> np.ndarray:
     return np.ascontiguousarray(split.images[..., :1])
 
 
+def mlp(*, num_classes: int = 10, input_size: int = 28) -> "keras.Model":
+    """Build a multilayer perceptron: flattened pixels, 128 hidden units, softmax.
+
+    A dense layer from m to n numbers has (m + 1) · n parameters: at 28 pixels, grey, and ten
+    classes 785 · 128 + 129 · 10 = 101,770.
+
+    Args:
+        num_classes: Number of classes. Defaults to 10.
+        input_size: Height and width of the images in pixels. Defaults to 28.
+
+    Returns:
+        Uncompiled Keras model from grey images ``[n, input_size, input_size, 1]``, values 0 to 255,
+        to float32 probabilities ``[n, num_classes]``.
+
+    Example:
+        >>> mlp().count_params()
+        101770
+    """
+    import keras
+    from keras import layers
+
+    return keras.Sequential(
+        [
+            keras.Input((input_size, input_size, 1), name="image"),
+            layers.Rescaling(1 / 255, name="rescale"),
+            layers.Flatten(name="flatten"),
+            layers.Dense(128, activation="relu", name="hidden1"),
+            layers.Dense(num_classes, activation="softmax", dtype="float32", name="head"),
+        ],
+        name="mlp",
+    )
+
+
 def train_network(name: str, data: "Dataset", seed: int, epochs: int = EPOCHS) -> Fitted:
     """Train a network by Adam with a falling learning rate; keep the best epoch on validation.
 
@@ -71,7 +106,8 @@ def train_network(name: str, data: "Dataset", seed: int, epochs: int = EPOCHS) -
     import keras
 
     keras.utils.set_random_seed(seed)
-    model = getattr(classic, name)(input_size=data.image_size, num_classes=data.num_classes)
+    build = {"mlp": mlp, "lenet5": lenet5}[name]
+    model = build(input_size=data.image_size, num_classes=data.num_classes)
     steps = epochs * -(-len(data.train) // BATCH_SIZE)
     model.compile(
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(PEAK_RATE, steps)),

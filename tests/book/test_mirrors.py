@@ -5,8 +5,8 @@ import hashlib
 import pytest
 from servers import CONTENT, NAME, publish, sha256, small_mirror
 
+from tlhelpers.book.mirrors import fetch_all
 from tlhelpers.data.downloads import fetch, has_digest
-from tlhelpers.data.mirrors import fetch_all
 
 
 class TestFetchAll:
