@@ -375,8 +375,9 @@ def test_another_c_library_is_left_alone(monkeypatch):
 
 
 @pytest.fixture
-def begun(monkeypatch):
+def read(monkeypatch):
     """Whether each pipeline that is read is autotuned: True, False, or None where nothing says so."""
+    runtime.leave_pipelines_untuned()
     seen, begin = [], tf.data.Dataset.__iter__
 
     def note(dataset):
@@ -385,36 +386,55 @@ def begun(monkeypatch):
         return begin(dataset)
 
     monkeypatch.setattr(tf.data.Dataset, "__iter__", note)
-    runtime.leave_pipelines_untuned()
     return seen
 
 
-def test_a_pipeline_is_autotuned_only_where_its_options_ask_for_it(begun):
-    pipeline, asked = tf.data.Dataset.range(3).prefetch(1), tf.data.Options()
-    asked.autotune.enabled = True
-    assert [int(x) for x in pipeline] == [0, 1, 2]
-    assert [int(x) for x in pipeline.with_options(asked)] == [0, 1, 2]
-    assert begun == [False, True]
-    assert pipeline.options().autotune.enabled is None
-
-
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data feeds TensorFlow")
-def test_fit_waits_for_no_autotuning_after_an_epoch(begun):
-    x, y = np.zeros((8, 2), np.float32), np.zeros(8, int)
+@pytest.fixture
+def small_head():
+    """A compiled network, 8 rows of inputs, and their labels."""
     model = keras.Sequential([keras.layers.Dense(2)])
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(x, y, epochs=2, verbose=0)
+    return model, np.zeros((8, 2), np.float32), np.zeros(8, int)
+
+
+needs_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="tf.data feeds TensorFlow"
+)
+
+
+@needs_tensorflow
+def test_keras_waits_for_no_autotuning_after_an_epoch(read, small_head):
+    model, x, y = small_head
+    model.fit(x, y, epochs=2, validation_data=(x, y), verbose=0)
     model.fit(Batches(lambda rows, epoch: x[rows], y, 4, seed=0), verbose=0)
     model.evaluate(x, y, verbose=0)
     model.predict(x, verbose=0)
-    assert len(begun) >= 5
-    assert set(begun) == {False}
+    assert len(read) >= 6
+    assert set(read) == {False}
 
 
-def test_pipelines_are_left_untuned_once(begun):
-    before = tf.data.Dataset.__iter__
+@needs_tensorflow
+def test_a_pipeline_is_autotuned_where_its_options_ask_for_it(read, small_head):
+    model, x, y = small_head
+    asked, pipeline = tf.data.Options(), tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+    asked.autotune.enabled = True
+    model.fit(pipeline.with_options(asked), shuffle=False, verbose=0)
+    assert set(read) == {True}
+    read.clear()
+    model.fit(pipeline, shuffle=False, verbose=0)
+    assert set(read) == {False}
+    list(pipeline)  # a loop of one's own
+    assert read[-1] is None
+
+
+@needs_tensorflow
+def test_pipelines_are_left_untuned_once():
+    from keras.src.backend.tensorflow.trainer import TFEpochIterator
+
     runtime.leave_pipelines_untuned()
-    assert tf.data.Dataset.__iter__ is before
+    before = TFEpochIterator.__init__
+    runtime.leave_pipelines_untuned()
+    assert TFEpochIterator.__init__ is before
 
 
 THREADS = """

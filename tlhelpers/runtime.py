@@ -366,7 +366,7 @@ def one_thread_of_openblas() -> contextlib.AbstractContextManager[Any]:
 
 
 def leave_pipelines_untuned() -> None:
-    """Turn off tf.data's autotuning in every dataset whose options don't ask for it.
+    """Turn off tf.data's autotuning in what Keras reads, unless its options ask for it.
 
     A thread of TensorFlow's looks at a pipeline that is read, after 20, 40, 80, … ms, each time
     twice as late. Keras reads a new iterator in each epoch, and when the old one goes, TensorFlow
@@ -376,25 +376,33 @@ def leave_pipelines_untuned() -> None:
     with two, when both are busy (``make bench ONLY=waiting``). Parallel calls then start with as
     many threads as autotuning starts with, and results are the same to the bit.
 
+    Where Keras keeps the pipeline elsewhere than Keras 3.15 does, nothing is changed.
+
     Example:
         >>> leave_pipelines_untuned()
     """
     import tensorflow as tf
 
-    begin = tf.data.Dataset.__iter__
-    if getattr(begin, "is_untuned", False):
+    try:
+        from keras.src.backend.tensorflow.trainer import TFEpochIterator
+    except ImportError:
         return
-    untuned = tf.data.Options()
-    untuned.autotune.enabled = False
+    prepare = TFEpochIterator.__init__
+    if getattr(prepare, "is_untuned", False):
+        return
 
-    @functools.wraps(begin)
-    def iterate(dataset: "tf.data.Dataset") -> Any:
-        """Begin an iterator over a dataset, untuned unless its options say otherwise."""
-        asked = dataset.options().autotune.enabled is not None
-        return begin(dataset if asked else dataset.with_options(untuned))
+    @functools.wraps(prepare)
+    def prepare_untuned(self: Any, *args: Any, **kwargs: Any) -> None:
+        """Prepare a pipeline, and leave it untuned unless its options say otherwise."""
+        prepare(self, *args, **kwargs)
+        pipeline = getattr(self, "_distributed_dataset", None)
+        if isinstance(pipeline, tf.data.Dataset) and pipeline.options().autotune.enabled is None:
+            untuned = tf.data.Options()
+            untuned.autotune.enabled = False
+            self._distributed_dataset = pipeline.with_options(untuned)
 
-    iterate.is_untuned = True  # type: ignore[attr-defined]
-    tf.data.Dataset.__iter__ = iterate
+    prepare_untuned.is_untuned = True  # type: ignore[attr-defined]
+    TFEpochIterator.__init__ = prepare_untuned
 
 
 @contextlib.contextmanager
