@@ -554,7 +554,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _leave_out(changes: Sequence[str]) -> Augmentation:
     """Return the usual changes of a view without some."""
-    off: dict[str, Any] = {name: False if name == "flip" else 0.0 for name in changes}
+    off: dict[str, Any] = {name: False if name == "flip" else 0 for name in changes}
     return Augmentation(**off)
 
 

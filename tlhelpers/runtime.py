@@ -366,17 +366,18 @@ def one_thread_of_openblas() -> contextlib.AbstractContextManager[Any]:
 
 
 def leave_pipelines_untuned() -> None:
-    """Turn off tf.data's autotuning in what Keras reads, unless its options ask for it.
+    """Turn off tf.data's autotuning in the pipelines that Keras makes of arrays and PyDatasets.
 
     A thread of TensorFlow's looks at a pipeline that is read, after 20, 40, 80, … ms, each time
     twice as late. Keras reads a new iterator in each epoch, and when the old one goes, TensorFlow
     (2.21, ``Model::OptimizeLoop``) wakes that thread a moment before it marks the work as called
     off: the thread may find nothing changed and sleep on, and ``fit`` waits for its next look, for
     up to as long as the epoch took. With one core that is what happens at almost every epoch's end;
-    with two, when both are busy (``make bench ONLY=waiting``). Parallel calls then start with as
-    many threads as autotuning starts with, and results are the same to the bit.
+    with two, when both are busy (``make bench ONLY=waiting``). Results are the same to the bit.
 
-    Where Keras keeps the pipeline elsewhere than Keras 3.15 does, nothing is changed.
+    A ``tf.data.Dataset`` of the user's own is left as it is: there autotuning also lets a plain
+    ``map`` use several threads. So are the pipelines of several devices, and everything where Keras
+    keeps its pipeline elsewhere than Keras 3.15 does.
 
     Example:
         >>> leave_pipelines_untuned()
@@ -385,6 +386,7 @@ def leave_pipelines_untuned() -> None:
 
     try:
         from keras.src.backend.tensorflow.trainer import TFEpochIterator
+        from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
     except ImportError:
         return
     prepare = TFEpochIterator.__init__
@@ -393,10 +395,11 @@ def leave_pipelines_untuned() -> None:
 
     @functools.wraps(prepare)
     def prepare_untuned(self: Any, *args: Any, **kwargs: Any) -> None:
-        """Prepare a pipeline, and leave it untuned unless its options say otherwise."""
+        """Prepare a pipeline, and leave it untuned if it is of Keras's making."""
         prepare(self, *args, **kwargs)
         pipeline = getattr(self, "_distributed_dataset", None)
-        if isinstance(pipeline, tf.data.Dataset) and pipeline.options().autotune.enabled is None:
+        is_users = isinstance(getattr(self, "data_adapter", None), TFDatasetAdapter)
+        if isinstance(pipeline, tf.data.Dataset) and not is_users:
             untuned = tf.data.Options()
             untuned.autotune.enabled = False
             self._distributed_dataset = pipeline.with_options(untuned)

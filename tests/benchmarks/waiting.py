@@ -56,5 +56,9 @@ def seconds(cores: int, at_once: int, steps: int, tuned: int) -> float:
         subprocess.Popen(command, env=os.environ, stdout=subprocess.PIPE, text=True)
         for _ in range(at_once)
     ]
-    found = [float(one.communicate()[0].split()[-1]) for one in running]
+    printed = [one.communicate()[0] for one in running]
+    for one in running:
+        if one.returncode:
+            raise subprocess.CalledProcessError(one.returncode, one.args)
+    found = [float(text.split()[-1]) for text in printed]
     return sum(found) / len(found)

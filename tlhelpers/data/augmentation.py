@@ -127,7 +127,7 @@ def what_may_change_labels(
         >>> print(what_may_change_labels(["left hand", "right hand"]))
         augmented views may have another label, by the names left hand, right hand: if so, pass \
         augmentation=Augmentation(flip=False, shift=0); tlhelpers train --no-augment flip shift \
-        leaves them out of fine-tuning and --scratch
+        leaves them out of fine-tuning (--minutes 0 makes no views) and --scratch
     """
     augmentation = augmentation or Augmentation()
     words = {
@@ -151,7 +151,7 @@ def what_may_change_labels(
     return (
         f"augmented views may have another label, by the names {', '.join(list(risky)[:6])}{more}: "
         f"if so, pass augmentation=Augmentation({settings}); tlhelpers train --no-augment "
-        f"{' '.join(off)} leaves them out of fine-tuning and --scratch"
+        f"{' '.join(off)} leaves them out of fine-tuning (--minutes 0 makes no views) and --scratch"
     )
 
 
