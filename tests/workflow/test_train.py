@@ -471,8 +471,16 @@ def wrap():
         raise RuntimeError("unknown failure") from error
 
 
+@pytest.fixture
+def python_handles_ctrl_c():
+    """Python's own handler, whatever a library left behind: without one, Ctrl-C ends the process."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("library", [swallow, wrap])
-def test_ctrl_c_ends_a_block_whose_library_catches_it(library):
+def test_ctrl_c_ends_a_block_whose_library_catches_it(library, python_handles_ctrl_c):
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), training._interruptible():
         library()
