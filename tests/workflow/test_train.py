@@ -476,7 +476,8 @@ def python_handles_ctrl_c():
     """Python's own handler, whatever a library left behind: without one, Ctrl-C ends the process."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    if before is not None:  # one that C code had set can't be put back
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("library", [swallow, wrap])
