@@ -11,6 +11,7 @@ from tlhelpers.experiments.field.choosing import (
     first_length,
     next_trial,
     settings_of,
+    train,
 )
 from tlhelpers.experiments.field.photographs import ARMS
 
@@ -72,3 +73,15 @@ def test_a_frozen_network_tries_its_cuts_and_nothing_else():
 def test_no_two_arms_share_their_settings():
     for arms in (ARMS, cifar10_alike.ARMS):
         assert len({tuple(settings_of(arm).values()) for arm in arms}) == len(arms)
+
+
+def test_an_arm_is_trained_in_its_precision_which_does_not_stay():
+    import keras
+    from toys import striped_data
+
+    arm = Arm("scratch", "vgg16", 32, rates=(1e-3,), precision="mixed_bfloat16")
+    data = striped_data(train=4, validation=2, test=2)
+    run = train(arm, data, {"rate": 1e-3, "images": 4}, 0)
+    assert run.config["precision"] == "mixed_bfloat16"
+    assert run.model.get_layer("head").compute_dtype == "float32"
+    assert keras.config.dtype_policy().name == "float32"

@@ -1,7 +1,7 @@
 """Transfer: what is frozen stays, what is tuned moves, and the same seed gives the same run."""
 
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import keras
 import numpy as np
@@ -175,6 +175,17 @@ class TestModelTransfer:
         run = model_transfer(base, data, start=probe, unfreeze_from="block2_pool", recipe=still)
         np.testing.assert_allclose(run.probabilities(), probe.probabilities(), atol=1e-5)
         assert run.base.weights_digest() == base.weights_digest()
+
+    def test_its_config_says_how_views_differ_and_in_which_precision(
+        self, base, data, probe, tuned
+    ):
+        assert tuned.config["augmentation"] == asdict(Augmentation())
+        assert probe.config["precision"] == tuned.config["precision"] == "float32"
+        how, none = Augmentation(flip=False), replace(QUICK, views=0)
+        few = data.few(2)
+        for recipe, expected in ((QUICK, asdict(how)), (none, None)):
+            run = from_scratch(base, few, recipe=recipe, augmentation=how)
+            assert run.config["augmentation"] == expected
 
     def test_a_run_can_be_tuned_further(self, base, data, tuned):
         """What was frozen in the first tuning can be let loose in the second."""

@@ -187,6 +187,7 @@ def model_transfer(
         "method": "model_transfer",
         **_about(base, data, start.grid, seed),
         **asdict(recipe),
+        "augmentation": _say_changes(recipe, augmentation),
         "unfreeze_from": first,
         "frozen_stages_computed_once": rest is not None,
         "feature_spread": start.config["feature_spread"],
@@ -249,7 +250,12 @@ def from_scratch(
         some = data.train.load(np.sort(rng.permutation(rows)[:STANDARDISED_ON]), own.input_size)
         standardise_channels(own.model, np.asarray(own.preprocess(some)))
     batches = _image_batches(data, own.input_size, recipe, augmentation, seed)
-    config = {"method": "from_scratch", **_about(own, data, grid, seed), **asdict(recipe)}
+    config = {
+        "method": "from_scratch",
+        **_about(own, data, grid, seed),
+        **asdict(recipe),
+        "augmentation": _say_changes(recipe, augmentation),
+    }
     return _train("scratch", own, data, recipe, batches, config, callbacks, started)
 
 
@@ -334,6 +340,8 @@ def _check_start(start: Run, base: Backbone, data: Dataset) -> None:
 
 def _about(base: Backbone, data: Dataset, grid: int, seed: int) -> dict[str, Any]:
     """Collect the settings that all runs share."""
+    import keras
+
     return {
         "backbone": base.name,
         "weights": base.weights,
@@ -343,8 +351,16 @@ def _about(base: Backbone, data: Dataset, grid: int, seed: int) -> dict[str, Any
         "data": data.name,
         "n_train": len(data.train),
         "n_validation": len(data.validation),
+        "precision": keras.config.dtype_policy().name,
         "seed": seed,
     }
+
+
+def _say_changes(
+    recipe: recipes.Training, augmentation: Augmentation | None
+) -> dict[str, Any] | None:
+    """Return how views differ from the images, or None where there are no views."""
+    return None if recipe.views == 0 else asdict(augmentation or Augmentation())
 
 
 def _can_be_kept(trunk: Backbone, data: Dataset, recipe: recipes.Training) -> bool:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -286,7 +286,6 @@ def fine_tune(
     tuned = model_transfer(
         full, data, start=start, recipe=recipe, augmentation=augmentation, seed=seed
     )
-    tuned.config["augmentation"] = asdict(augmentation)
     stage, inverse = learned.choice.stage, learned.choice.inverse_penalty
     frozen = fit_head(learned.features[stage][train], labels[train], inverse)
     p = frozen.probabilities(learned.features[stage][validation])

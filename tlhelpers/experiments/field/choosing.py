@@ -7,8 +7,9 @@ trains with that choice and is scored once on the test images. Frozen features h
 to choose, by cross-validation among the draw's own labels, and the stage they are taken from.
 """
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ class Arm:
         width: Channels of the small network's first convolution. Defaults to 16.
         augmentation: How the small network's views differ. Defaults to mirror images and shifts of
             up to 4 pixels, as is usual for CIFAR-10.
+        precision: Keras dtype policy for ``"scratch"`` of a backbone. Defaults to ``"float32"``.
     """
 
     method: str
@@ -59,6 +61,7 @@ class Arm:
     cuts: tuple[str | None, ...] = (None,)
     width: int = 16
     augmentation: Augmentation | None = None
+    precision: str = "float32"
 
 
 DOUBLINGS = 4
@@ -293,8 +296,23 @@ def train(arm: Arm, data: "Dataset", trial: Mapping[str, Any] | None, seed: int)
             recipe=recipe,
             seed=seed,
         )
-    base = load_backbone(arm.backbone, arm.image_size, weights=None)
-    return methods.from_scratch(base, data, recipe=replace(recipe, weight_decay=0.01), seed=seed)
+    with _policy(arm.precision):
+        base = load_backbone(arm.backbone, arm.image_size, weights=None)
+        recipe = replace(recipe, weight_decay=0.01)
+        return methods.from_scratch(base, data, recipe=recipe, seed=seed)
+
+
+@contextlib.contextmanager
+def _policy(name: str) -> Iterator[None]:
+    """Build layers by another dtype policy."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _frozen(arm: Arm, data: "Dataset", seed: int, cut: str | None) -> "Run":

@@ -24,7 +24,7 @@ ARMS = (
     Arm("tuned", "mobilenet_v2", 224, "block_15", (1e-4, 3e-4, 1e-3, 3e-3), 800),
     Arm("tuned", "vgg16", 150, "block5_pool", (1e-4, 3e-4, 1e-3, 3e-3), 800),
     Arm("scratch", "small_resnet", 64, None, (0.02, 0.05, 0.1), 4_000, augmentation=Augmentation()),
-    Arm("scratch", "vgg16", 64, None, (1e-4, 3e-4, 1e-3), 2_000),
+    Arm("scratch", "vgg16", 64, None, (1e-4, 3e-4, 1e-3), 2_000, precision="mixed_bfloat16"),
 )
 
 plan, run = choosing.plan(ARMS, LABELS), choosing.runner(ARMS)
