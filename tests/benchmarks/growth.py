@@ -18,6 +18,7 @@ MOST_TRAINED = 20_000
 # network and its graph, is built on other images before the clock starts.
 COMMON = """
 import json, shutil, sys, time
+from glob import glob
 from pathlib import Path
 import numpy as np
 import tlhelpers as tl
@@ -34,7 +35,7 @@ def job(photos):
 base = tl.load_backbone("vgg16_mini", 32, cut="block3_pool")
 def job(photos):
     split = tl.Split.from_paths(
-        paths := sorted(photos.glob("*/*.jpg")), np.zeros(len(paths), int), ["a"], image_size=32
+        paths := sorted(glob(f"{photos}/*/*.jpg")), np.zeros(len(paths), int), ["a"], image_size=32
     )
     tl.extract_features(base, split, progress=False)
 """,

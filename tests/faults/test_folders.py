@@ -405,7 +405,7 @@ class TestFilesThatChange:
 
         def then_gone(folder, into):
             files = list(found(folder, into))
-            files[0].unlink()
+            Path(files[0]).unlink()
             return files
 
         monkeypatch.setattr(layout, "files_below", then_gone)

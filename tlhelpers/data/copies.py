@@ -39,8 +39,9 @@ ALL = 5_000
 
 # Pictures, hashed pictures, pairs of pictures compared and thumbnails held at once, for the memory.
 _BLOCK, _MANY, _PAIRS, _HELD = 512, 4096, 64, 512
-# Hashes of a picture; bits of each, at least; pictures alike by one that are looked at, at most.
-_HASHES, _BITS, _CROWD = 16, 22, 256
+# Hashes of a picture; bits of each, at least; pictures alike by one that are looked at, at most; and
+# how many of the hashes are sorted at once, for the memory.
+_HASHES, _BITS, _CROWD, _SORTED = 16, 22, 256, 4
 _REACH = 1.25  # how far a crop may move a pixel of a thumbnail
 
 
@@ -78,9 +79,9 @@ def near_copies(
     if not len(usable):
         return np.empty((0, 2), np.int64), False
     aspect = np.log(widths[usable] / heights[usable])
-    grids = np.empty((len(usable), 8, 8), np.float32)
+    grids = np.empty((len(usable), 8, 8), np.uint16)
     for start in range(0, len(usable), _HELD):
-        grids[start : start + _HELD] = _directions(thumbs[usable[start : start + _HELD]])
+        grids[start : start + _HELD] = _sums(thumbs[usable[start : start + _HELD]])
     pairs, crowded = [np.empty((0, 2), np.int64)], False
     for turn in TURNS:
         search = _compared if len(usable) <= ALL else _hashed
@@ -112,14 +113,18 @@ def _turn(thumbs: np.ndarray, turn: tuple[int, bool]) -> np.ndarray:
     return np.rot90(thumbs[:, :, ::-1] if mirrored else thumbs, quarters, axes=(1, 2))
 
 
-def _directions(thumbs: np.ndarray) -> np.ndarray:
-    """Return the 8 × 8 grey means as unit vectors; without contrast they are shorter."""
-    grey = thumbs.reshape(len(thumbs), 8, 4, 8, 4, 3).mean(axis=(2, 4, 5), dtype=np.float32)
-    vectors = grey.reshape(len(thumbs), -1)
+def _sums(thumbs: np.ndarray) -> np.ndarray:
+    """Return the sums of 8 × 8 cells of thumbnails, as ``uint16 [n, 8, 8]``."""
+    return thumbs.reshape(len(thumbs), 8, 4, 8, 4, 3).sum(axis=(2, 4, 5), dtype=np.uint16)
+
+
+def _directions(grids: np.ndarray) -> np.ndarray:
+    """Return the grey means of such cells as unit vectors; without contrast they are shorter."""
+    vectors = grids.reshape(len(grids), 64) / np.float32(4 * 4 * 3)
     vectors -= vectors.mean(axis=1, keepdims=True)
     # A standard deviation of 2 of 256 levels: below it there is nothing to compare.
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 16)
-    return grey
+    return vectors
 
 
 _Found = Iterator[tuple[np.ndarray, np.ndarray, bool]]
@@ -128,7 +133,7 @@ _Found = Iterator[tuple[np.ndarray, np.ndarray, bool]]
 
 def _compared(grids: np.ndarray, turn: tuple[int, bool]) -> _Found:
     """Compare each picture with all that come after it, turned."""
-    plain, others = grids.reshape(-1, 64), _turn(grids, turn).reshape(-1, 64)
+    plain, others = _directions(grids), _directions(_turn(grids, turn))
     for start in range(0, len(plain), _BLOCK):
         alike = plain[start : start + _BLOCK] @ others[start:].T
         alike[np.tril_indices(len(alike), m=alike.shape[1])] = -1
@@ -142,38 +147,52 @@ def _hashed(grids: np.ndarray, turn: tuple[int, bool]) -> _Found:
     n = len(grids)
     bits = max(_BITS, n.bit_length() + 6)
     blocks = [np.arange(start, min(start + _MANY, n)) for start in range(0, n, _MANY)]
-    keys = np.empty((_HASHES, n), np.int64)
-    for block in blocks:
-        keys[:, block] = _hashes(_turn(grids[block], turn), bits) * n + block
-    # Sorted by hash and then by number, so that those after a picture stand together.
-    keys.sort(axis=1)
-    for own in blocks:
-        found, crowded = [], False
-        for codes, there in zip(_hashes(grids[own], bits), keys, strict=True):
-            low = np.searchsorted(there, codes * n + own, "right")
-            count = np.searchsorted(there, (codes + 1) * n) - low
-            crowded |= bool((count > _CROWD).any())
-            count = np.minimum(count, _CROWD)
-            first = np.repeat(own, count)
-            within = np.arange(len(first)) - np.repeat(np.cumsum(count) - count, count)
-            found.append(first * n + there[np.repeat(low, count) + within] % n)
-        first, second = np.divmod(np.unique(np.concatenate(found)), n)
-        alike = np.empty(len(first), np.float32)
-        for start in range(0, len(first), _MANY):
-            part = slice(start, start + _MANY)
-            others = _turn(grids[second[part]], turn).reshape(-1, 64)
-            alike[part] = np.einsum("nd,nd->n", grids[first[part]].reshape(-1, 64), others)
-        like = alike >= LIKE
-        first, second, alike = first[like], second[like], alike[like]
-        kept = _nearest(first, alike)
-        yield first[kept], second[kept], crowded or len(kept) < len(first)
+    best = [np.empty(0, np.int64) for _ in blocks]
+    crowded = [False for _ in blocks]
+    for some in np.split(np.arange(_HASHES), _HASHES // _SORTED):
+        keys = np.empty((len(some), n), np.int64)
+        for block in blocks:
+            keys[:, block] = _hashes(_directions(_turn(grids[block], turn)), bits, some) * n + block
+        # Sorted by hash and then by number, so that those after a picture stand together.
+        keys.sort(axis=1)
+        for place, own in enumerate(blocks):
+            found = [best[place]]
+            for codes, there in zip(
+                _hashes(_directions(grids[own]), bits, some), keys, strict=True
+            ):
+                low = np.searchsorted(there, codes * n + own, "right")
+                count = np.searchsorted(there, (codes + 1) * n) - low
+                crowded[place] |= bool((count > _CROWD).any())
+                count = np.minimum(count, _CROWD)
+                first = np.repeat(own, count)
+                within = np.arange(len(first)) - np.repeat(np.cumsum(count) - count, count)
+                found.append(first * n + there[np.repeat(low, count) + within] % n)
+            both = np.unique(np.concatenate(found))
+            alike = _products(grids, *np.divmod(both, n), turn)
+            both, alike = both[alike >= LIKE], alike[alike >= LIKE]
+            kept = _nearest(both // n, alike)
+            crowded[place] |= len(kept) < len(both)
+            best[place] = both[kept]
+    for both, some_left in zip(best, crowded, strict=True):
+        yield *np.divmod(both, n), some_left
 
 
-def _hashes(grids: np.ndarray, bits: int) -> np.ndarray:
-    """Number the sides on which vectors lie of planes that are always the same: ``int64 [16, n]``."""
+def _products(
+    grids: np.ndarray, first: np.ndarray, second: np.ndarray, turn: tuple[int, bool]
+) -> np.ndarray:
+    """Multiply pictures with others that are turned."""
+    found = np.empty(len(first), np.float32)
+    for start in range(0, len(first), _MANY):
+        part = slice(start, start + _MANY)
+        others = _directions(_turn(grids[second[part]], turn))
+        found[part] = np.einsum("nd,nd->n", _directions(grids[first[part]]), others)
+    return found
+
+
+def _hashes(vectors: np.ndarray, bits: int, some: np.ndarray) -> np.ndarray:
+    """Number the sides on which vectors lie of planes that are always the same: ``int64 [k, n]``."""
     planes = np.random.default_rng(0).normal(size=(bits, _HASHES, 64)).astype(np.float32)
-    vectors = grids.reshape(-1, 64).T
-    sides = (some @ vectors > 0 for some in planes.transpose(1, 0, 2))
+    sides = (planes[:, one] @ vectors.T > 0 for one in some)
     return np.array([(2.0 ** np.arange(bits)) @ one for one in sides], np.int64)
 
 

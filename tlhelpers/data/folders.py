@@ -127,12 +127,14 @@ def load_folder(
         given[given == "train"] = ""
     keys = [one.tobytes() for one in facts["content"]]
     division = divide(labels, keys, pairs, given, shares, seed, group_of)
+    del keys
     skipped += [
         (Path(paths[row]), f"belongs together with {_below(root, paths[other])}")
         for row, other in division.left_out.items()
     ]
     _check_splits(root, labels, class_names, division, skipped)
 
+    copies, near_copies_, several_classes = _name_copies(paths, labels, facts, division.pairs)
     grey_range = _grey_range(facts)
     everything = Split.from_paths(
         paths,
@@ -144,7 +146,6 @@ def load_folder(
         file_digests=[one.tobytes() for one in facts["file"]],
     )
     splits = {name: everything.take(rows, name=name) for name, rows in division.rows.items()}
-    copies, near_copies_, several_classes = _name_copies(paths, labels, facts, division.pairs)
     cut = _share_cut(facts) if fit == "crop" else np.zeros(len(paths))
     audit = FolderAudit(
         folder=root,

@@ -111,7 +111,7 @@ def _by_pattern(pattern: str, names: Sequence[str]) -> list[str | None]:
             "groups must be a regular expression with one pair of parentheses, around the group; "
             f"(?:…) is for others. Received: {pattern!r}, with {compiled.groups}."
         )
-    found = [compiled.search(name) for name in names]
+    found = (compiled.search(name) for name in names)
     return [(one and one[compiled.groups]) or None for one in found]
 
 

@@ -190,7 +190,7 @@ def _add_classes(folder: Path, split: str, wanted: list[str] | None, layout: Lay
             reason = "not among classes="
         else:
             first = len(layout.paths)
-            layout.paths += map(str, files_below(entry, layout))
+            layout.paths += files_below(entry, layout)
             count = len(layout.paths) - first
             layout.classes += [names[entry]] * count
             layout.splits += [split] * count
@@ -254,7 +254,7 @@ def _names(folder: Path, layout: Layout) -> list[str]:
     return sorted(names, key=class_name)
 
 
-def files_below(folder: Path, layout: Layout) -> Iterator[Path]:
+def files_below(folder: Path, layout: Layout) -> Iterator[str]:
     """List all regular files in a folder and in the folders inside it; report everything else.
 
     Args:
@@ -262,7 +262,8 @@ def files_below(folder: Path, layout: Layout) -> Iterator[Path]:
         layout: Takes what is left out, each with the reason, into its ``skipped``.
 
     Yields:
-        The files. Hidden ones, and what operating systems leave behind, are passed over.
+        The files, as strings: of a million paths Python would keep every name a second time.
+        Hidden ones, and what operating systems leave behind, are passed over.
 
     Example:
         >>> list(files_below(Path("no such folder"), Layout()))
@@ -272,25 +273,25 @@ def files_below(folder: Path, layout: Layout) -> Iterator[Path]:
     while waiting:
         inside = []
         folder = waiting.pop()
-        for entry in (folder / name for name in _names(folder, layout)):
+        for entry in (os.path.join(folder, name) for name in _names(folder, layout)):
             kind = _kind(entry)
             if kind == "file":
                 yield entry
             elif kind == "folder":
-                inside.append(entry)
+                inside.append(Path(entry))
             else:
-                layout.skipped.append((entry, kind))
+                layout.skipped.append((Path(entry), kind))
         waiting += reversed(inside)
 
 
-def _kind(path: Path) -> str:
+def _kind(path: str | Path) -> str:
     """Tell a file from a folder, or say what else a name stands for; nothing is opened."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
-        return "a link to nothing" if path.is_symlink() else "missing file"
+        return "a link to nothing" if os.path.islink(path) else "missing file"
     except OSError as error:
         return error.strerror or str(error)
     if stat.S_ISDIR(mode):
-        return "a link to a folder" if path.is_symlink() else "folder"
+        return "a link to a folder" if os.path.islink(path) else "folder"
     return "file" if stat.S_ISREG(mode) else "not a regular file"

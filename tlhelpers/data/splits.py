@@ -159,8 +159,8 @@ class Split:
         self.name = name
         self.class_names = tuple(class_names)
         self.image_size = _positive("image_size", image_size)
-        # As strings, which take a quarter of the memory.
-        self._files = None if paths is None else [str(Path(path)) for path in paths]
+        # As strings, which take a quarter of the memory; a Path would keep the name once more.
+        self._files = None if paths is None else [_as_text(path) for path in paths]
         self.pack = pack
         self.shift = shift
         self._pixels = None if pixels is None else _read_only(pixels)
@@ -703,6 +703,11 @@ def _checked_labels(labels: Any, num_classes: int, count: int) -> np.ndarray:
             f"Received: {array.min()} to {array.max()}."
         )
     return _read_only(array.astype(np.int64))
+
+
+def _as_text(path: str | Path) -> str:
+    """Return a path as a string; one that is a string already is not copied."""
+    return path if isinstance(path, str) else str(Path(path))
 
 
 def _positive(name: str, value: int) -> int:

@@ -360,7 +360,7 @@ def _files(path: Path, table: Path | None) -> dict[Path, Path | UnreadableImageE
     found: dict[Path, Path | UnreadableImageError] = {path: path} if path.is_file() else {}
     if path.is_dir():
         layout = Layout()
-        below = files_below(path, layout)
+        below = map(Path, files_below(path, layout))
         found |= {file: file for file in below if table is None or not _is_table(file, table)}
         found |= {entry: UnreadableImageError(reason) for entry, reason in layout.skipped}
         found = dict(sorted(found.items()))

@@ -271,7 +271,9 @@ def _need(module: str) -> None:
 def _list(photos: Path) -> tuple[list[str], dict[str, str]]:
     """Name the images below a folder, mixed, and what was left out with the reason."""
     layout = Layout()
-    names = sorted(path.relative_to(photos).as_posix() for path in files_below(photos, layout))
+    names = sorted(
+        Path(path).relative_to(photos).as_posix() for path in files_below(photos, layout)
+    )
     skipped = {path.relative_to(photos).as_posix(): reason for path, reason in layout.skipped}
     if not names:
         left_out = first_few(f"{printable(name)} ({reason})" for name, reason in skipped.items())
