@@ -110,7 +110,10 @@ class FolderAudit:
         for groups, what in (
             (self.copies, "stored more than once, kept on one side"),
             (self.near_copies, "with near-copies, kept on one side"),
-            (self.several_classes, "in more than one class"),
+            (
+                self.several_classes,
+                "in more than one class, turned, mirrored or slightly changed ones counted",
+            ),
         ):
             if groups:
                 example = " = ".join(self.shown(path) for path in groups[0][:_NAMED])

@@ -156,7 +156,8 @@ def _todo(card: Card) -> str:
         )
     if summary.get("in several classes"):
         points.append(
-            f"{count(summary['in several classes'], 'picture')} in more than one class: see "
+            f"{count(summary['in several classes'], 'picture')} in more than one class, turned, "
+            "mirrored or slightly changed ones counted: see "
             '<a href="#folder">the folder</a>.'
         )
     altered = [row for row in card["alterations"]["rows"] if row["changed"] > 0.1]
