@@ -1,11 +1,11 @@
 """The whole path on folders of drawn pets: results, a second run, refusals, and what is said."""
 
-import contextlib
 import csv
 import hashlib
 import json
 import re
-import signal
+import subprocess
+import sys
 from dataclasses import asdict
 
 import numpy as np
@@ -457,36 +457,44 @@ def test_a_browser_shows_the_report_without_fault(out, chromium, size, theme):
     assert [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]] == []
 
 
+# In a process of its own: in that of the tests a library may have taken Ctrl-C for itself.
+CTRL_C = """
+import contextlib, signal, sys
+from tlhelpers.workflow.train import _interruptible
+
 def swallow():
-    """Catch Ctrl-C, as some libraries do."""
     with contextlib.suppress(BaseException):
         signal.raise_signal(signal.SIGINT)
 
-
 def wrap():
-    """Make another error of Ctrl-C, as some libraries do."""
     try:
         signal.raise_signal(signal.SIGINT)
     except BaseException as error:
         raise RuntimeError("unknown failure") from error
 
+def end():
+    pass
 
-@pytest.fixture
-def python_handles_ctrl_c():
-    """Python's own handler, whatever a library left behind: without one, Ctrl-C ends the process."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    if before is not None:  # one that C code had set can't be put back
-        signal.signal(signal.SIGINT, before)
+def fail():
+    raise RuntimeError("of its own")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for library in (globals()[sys.argv[1]], end, fail):
+    try:
+        with _interruptible():
+            library()
+    except BaseException as error:
+        print(type(error).__name__, error)
+    print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
 
 
-@pytest.mark.parametrize("library", [swallow, wrap])
-def test_ctrl_c_ends_a_block_whose_library_catches_it(library, python_handles_ctrl_c):
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), training._interruptible():
-        library()
-    assert signal.getsignal(signal.SIGINT) is before
-    with training._interruptible():
-        pass
-    with pytest.raises(RuntimeError, match="of its own"), training._interruptible():
-        raise RuntimeError("of its own")
+@pytest.mark.parametrize("library", ["swallow", "wrap"])
+def test_ctrl_c_ends_a_block_whose_library_catches_it(library):
+    command = [sys.executable, "-c", CTRL_C, library]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == [
+        *("KeyboardInterrupt ", "True"),
+        "True",
+        *("RuntimeError of its own", "True"),
+    ], done.stderr
