@@ -83,5 +83,6 @@ def test_an_arm_is_trained_in_its_precision_which_does_not_stay():
     data = striped_data(train=4, validation=2, test=2)
     run = train(arm, data, {"rate": 1e-3, "images": 4}, 0)
     assert run.config["precision"] == "mixed_bfloat16"
-    assert run.model.get_layer("head").compute_dtype == "float32"
+    convolution = run.base.model.get_layer("block1_conv1")
+    assert (convolution.compute_dtype, convolution.kernel.dtype) == ("bfloat16", "float32")
     assert keras.config.dtype_policy().name == "float32"

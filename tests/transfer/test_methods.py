@@ -186,6 +186,11 @@ class TestModelTransfer:
         for recipe, expected in ((QUICK, asdict(how)), (none, None)):
             run = from_scratch(base, few, recipe=recipe, augmentation=how)
             assert run.config["augmentation"] == expected
+        keras.config.set_dtype_policy("mixed_bfloat16")  # of what is built from now on
+        try:
+            assert feature_transfer(base, few).config["precision"] == "float32"
+        finally:
+            keras.config.set_dtype_policy("float32")
 
     def test_a_run_can_be_tuned_further(self, base, data, tuned):
         """What was frozen in the first tuning can be let loose in the second."""

@@ -127,13 +127,18 @@ def _directions(grids: np.ndarray) -> np.ndarray:
     return vectors
 
 
+def _turned(grids: np.ndarray, turn: tuple[int, bool]) -> np.ndarray:
+    """Return such unit vectors of turned pictures."""
+    return _turn(_directions(grids).reshape(-1, 8, 8), turn).reshape(-1, 64)
+
+
 _Found = Iterator[tuple[np.ndarray, np.ndarray, bool]]
 """Numbers of pictures, of others that are alike, and whether some were left out."""
 
 
 def _compared(grids: np.ndarray, turn: tuple[int, bool]) -> _Found:
     """Compare each picture with all that come after it, turned."""
-    plain, others = _directions(grids), _directions(_turn(grids, turn))
+    plain, others = _directions(grids), _turned(grids, turn)
     for start in range(0, len(plain), _BLOCK):
         alike = plain[start : start + _BLOCK] @ others[start:].T
         alike[np.tril_indices(len(alike), m=alike.shape[1])] = -1
@@ -152,7 +157,7 @@ def _hashed(grids: np.ndarray, turn: tuple[int, bool]) -> _Found:
     for some in np.split(np.arange(_HASHES), _HASHES // _SORTED):
         keys = np.empty((len(some), n), np.int64)
         for block in blocks:
-            keys[:, block] = _hashes(_directions(_turn(grids[block], turn)), bits, some) * n + block
+            keys[:, block] = _hashes(_turned(grids[block], turn), bits, some) * n + block
         # Sorted by hash and then by number, so that those after a picture stand together.
         keys.sort(axis=1)
         for place, own in enumerate(blocks):
@@ -184,7 +189,7 @@ def _products(
     found = np.empty(len(first), np.float32)
     for start in range(0, len(first), _MANY):
         part = slice(start, start + _MANY)
-        others = _directions(_turn(grids[second[part]], turn))
+        others = _turned(grids[second[part]], turn)
         found[part] = np.einsum("nd,nd->n", _directions(grids[first[part]]), others)
     return found
 

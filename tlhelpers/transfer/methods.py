@@ -340,8 +340,6 @@ def _check_start(start: Run, base: Backbone, data: Dataset) -> None:
 
 def _about(base: Backbone, data: Dataset, grid: int, seed: int) -> dict[str, Any]:
     """Collect the settings that all runs share."""
-    import keras
-
     return {
         "backbone": base.name,
         "weights": base.weights,
@@ -351,9 +349,16 @@ def _about(base: Backbone, data: Dataset, grid: int, seed: int) -> dict[str, Any
         "data": data.name,
         "n_train": len(data.train),
         "n_validation": len(data.validation),
-        "precision": keras.config.dtype_policy().name,
+        "precision": _precision(base),
         "seed": seed,
     }
+
+
+def _precision(base: Backbone) -> str | None:
+    """Name the dtype policies of a network's layers; None where only its features are at hand."""
+    if isinstance(base, RecordedBackbone):
+        return None
+    return ", ".join(sorted({one.dtype_policy.name for one in base.model.layers if one.weights}))
 
 
 def _say_changes(

@@ -236,7 +236,8 @@ def choose(arm: Arm, pool: "Dataset", n: int) -> list[dict[str, Any]]:
 
     They are kept in the cache: an interrupted recording goes on with them.
     """
-    about = (pool.name, arm.method, arm.backbone, arm.image_size, n, pool.source.digest[-12:])
+    about = [pool.name, arm.method, arm.backbone, arm.image_size, n, pool.source.digest[-12:]]
+    about += [] if arm.precision == "float32" else [arm.precision]
     name = "-".join(map(str, about)) + ".json"
     path = cache_folder() / "recording" / name
     tried = json.loads(path.read_text("utf-8")) if path.is_file() else []

@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -117,7 +118,10 @@ def train_small_resnet(
         "label_smoothing": SMOOTHING,
         "batch_size": batch_size,
         "epochs": epochs,
-        "augmentation": str(augmentation or "mirror images, shifts of up to 4 pixels"),
+        "augmentation": asdict(augmentation)
+        if augmentation
+        else "mirror images, 4 pixels of shift",
+        "precision": keras.config.dtype_policy().name,
         "n_train": n,
         "n_validation": len(data.validation),
         "trained_parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
