@@ -137,8 +137,9 @@ def runner(arms: Sequence[Arm]) -> "Callable[[Settings, Dataset], Run]":
 def draw(pool: "Dataset", n: int, seed: int, *, choosing: bool = False) -> "Dataset":
     """Draw n images per class to train on; validation and test images stay whole.
 
-    Where n is more than the training images have, the validation images are trained on too: then there is only one draw, and seeds differ in weights and order. While settings are
-    being chosen they are kept apart, and as many are drawn as there are.
+    Where n is more than the training images have, the validation images are trained on too: then
+    there is only one draw, and seeds differ in weights and order. While settings are being chosen
+    they are kept apart, and as many are drawn as there are.
 
     Args:
         pool: All images.

@@ -118,9 +118,9 @@ def train_small_resnet(
         "label_smoothing": SMOOTHING,
         "batch_size": batch_size,
         "epochs": epochs,
-        "augmentation": asdict(augmentation)
-        if augmentation
-        else "mirror images, 4 pixels of shift",
+        "augmentation": (
+            asdict(augmentation) if augmentation else "mirror images, shifts of up to 4 pixels"
+        ),
         "precision": keras.config.dtype_policy().name,
         "n_train": n,
         "n_validation": len(data.validation),
