@@ -17,7 +17,7 @@ print(*found["class"], *found["probability"])
 
 
 def test_a_model_is_trained_saved_and_loaded_anew(tmp_path):
-    data = tl.load_dataset("pets", n=80, test=40)
+    data = tl.load_dataset("pets", n_train=80, n_test=40)
     run = tl.feature_transfer(tl.load_backbone("vgg16_mini", 64), data)
     assert run.test.accuracy > 0.6
     (tmp_path / "photos").mkdir()

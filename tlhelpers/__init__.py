@@ -5,7 +5,7 @@ not start TensorFlow before :func:`setup` has configured it.
 
 Example:
     >>> import tlhelpers as tl
-    >>> data = tl.load_dataset("pets", n=40)
+    >>> data = tl.load_dataset("pets", n_train=40)
     >>> data.class_names
     ('cat', 'dog')
 """

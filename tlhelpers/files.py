@@ -54,14 +54,6 @@ def recorded_places(kind: str) -> list[Path]:
 def writable_folder(folder: Path, what: str, advice: str) -> Path:
     """Return a folder, made where it is missing, once a file could be written there.
 
-    Args:
-        folder: The folder.
-        what: What it is, for the message.
-        advice: What to do where it can't be written to.
-
-    Returns:
-        The same folder.
-
     Raises:
         PermissionError: If it can't be made or written to.
 
@@ -137,10 +129,6 @@ def remove_unfinished(folder: Path) -> None:
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
     """Write a file whole or not at all.
 
-    Args:
-        path: The file; its folder is made when missing.
-        content: What it is to hold, text as UTF-8.
-
     Raises:
         OSError: If it can't be written, as on a full disk. An earlier file stays as it was.
 
@@ -161,11 +149,6 @@ _IN_THE_WAY = (
 @contextlib.contextmanager
 def plain_disk_errors(what: str, folder: Path, size: int | None = None) -> Iterator[None]:
     """Say what a full disk, a missing permission or something in the way kept from being written.
-
-    Args:
-        what: What is written, such as a file's name.
-        folder: Where to.
-        size: Bytes to be written. Defaults to unknown.
 
     Raises:
         OSError: In place of the system's own, of the same class.
@@ -190,11 +173,6 @@ def plain_disk_errors(what: str, folder: Path, size: int | None = None) -> Itera
 
 def check_room(what: str, folder: Path, size: int) -> None:
     """Raise before a large file is written where the disk has too little room for it.
-
-    Args:
-        what: What is to be written, such as a file's name.
-        folder: Where to.
-        size: Bytes to be written.
 
     Raises:
         OSError: If less is free.

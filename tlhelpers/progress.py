@@ -65,15 +65,6 @@ def progress_bar(total: int, what: str, unit: str, **options: Any) -> "tqdm":
 def counted(work: Iterable[_Item], total: int, what: str, unit: str) -> Iterator[_Item]:
     """Hand on what an iterable gives, with :func:`progress_bar`.
 
-    Args:
-        work: Gives the items.
-        total: How many there are.
-        what: What is done.
-        unit: What is counted.
-
-    Yields:
-        The items.
-
     Example:
         >>> sum(counted([1, 2, 3], 3, "adding", " numbers"))
         6
@@ -88,14 +79,6 @@ def mapped(
     pool: ThreadPoolExecutor, function: Callable[[_Item], _Result], items: Sequence[_Item]
 ) -> Iterator[_Result]:
     """Apply a function in a pool, a thousand items at a time: a job that waits takes two KiB.
-
-    Args:
-        pool: The threads.
-        function: What to apply.
-        items: What to apply it to.
-
-    Yields:
-        The results, in order.
 
     Example:
         >>> with ThreadPoolExecutor(2) as pool:

@@ -123,9 +123,6 @@ def peak_memory_gibibytes() -> float:
 def high_water_mark(process: int | str = "self") -> float | None:
     """Read from Linux's ``/proc`` the most memory a process has held.
 
-    Args:
-        process: Number of a process. Defaults to this one.
-
     Returns:
         GiB, or None where the system keeps no such figure.
 
@@ -140,12 +137,6 @@ def high_water_mark(process: int | str = "self") -> float | None:
 
 def check_tier(name: str) -> str:
     """Return ``name`` if it is a tier.
-
-    Args:
-        name: ``"embedded"`` or ``"real"``.
-
-    Returns:
-        The same name.
 
     Raises:
         ValueError: If it is neither.
@@ -207,9 +198,6 @@ def tier() -> str:
 
     The default is ``"real"`` in Google Colab, and ``"embedded"`` elsewhere.
 
-    Returns:
-        ``"embedded"`` or ``"real"``.
-
     Raises:
         ValueError: If ``TLH_TIER`` is neither.
 
@@ -222,12 +210,6 @@ def tier() -> str:
 
 def installed_version(package: str) -> str | None:
     """Return the installed version of a package, or None.
-
-    Args:
-        package: Name of the distribution, such as ``"numpy"``.
-
-    Returns:
-        The version, or None where the package is not installed.
 
     Example:
         >>> installed_version("numpy") is not None
@@ -281,9 +263,6 @@ def start_keras() -> list[str]:
 def say(text: str) -> None:
     """Print a text to any stream; what its encoding lacks is escaped, then and later.
 
-    Args:
-        text: What to print. The dots between its parts become bars where they can't be written.
-
     Example:
         >>> say("embedded tier")
         embedded tier
@@ -308,9 +287,6 @@ def accept_any_character() -> None:
 
 def has_gpu() -> bool:
     """Tell whether Keras's backend sees a GPU.
-
-    Returns:
-        True where one is visible.
 
     Example:
         >>> has_gpu() in (True, False)
@@ -618,10 +594,6 @@ def setup(
 def as_integer(name: str, value: int) -> int:
     """Return a whole number.
 
-    Args:
-        name: What it is, for the message.
-        value: The number, of whatever integer type.
-
     Raises:
         TypeError: If it is not an integer.
 
@@ -637,9 +609,6 @@ def as_integer(name: str, value: int) -> int:
 
 def check_seed(seed: int) -> int:
     """Return a seed that Python's, NumPy's and Keras's generators take.
-
-    Args:
-        seed: The seed.
 
     Raises:
         TypeError: If it is not an integer: without one, each run would draw others.

@@ -15,7 +15,7 @@ import tlhelpers as tl
 from tlhelpers.runtime import peak_memory_gibibytes
 from tlhelpers.experiments.field.small_resnet import train_small_resnet
 tl.setup(seed=0, tier="embedded")
-data = tl.load_dataset("objects", image_size=32, n=2000)
+data = tl.load_dataset("objects", image_size=32, n_train=2000)
 few = data.few(int(sys.argv[1]))
 train_small_resnet(few, width=16, epochs=1)
 started = time.perf_counter()

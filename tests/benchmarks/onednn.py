@@ -17,14 +17,14 @@ tl.setup(seed=0, tier="embedded")
 share = float(sys.argv[1])
 """
 VGG16_MINI = """
-few = tl.load_dataset("pets", n=100, test=50).few(max(5, round(40 * share)))
+few = tl.load_dataset("pets", n_train=100, n_test=50).few(max(5, round(40 * share)))
 def job():
     base = tl.load_backbone("vgg16_mini", 64, weights=None)
     tl.from_scratch(base, few, recipe=tl.recipes.Training(8, 16, 1e-3))
 """
 SMALL_RESNET = """
 from tlhelpers.experiments.field.small_resnet import train_small_resnet
-few = tl.load_dataset("objects", image_size=32, n=1500, test=50).few(max(5, round(100 * share)))
+few = tl.load_dataset("objects", image_size=32, n_train=1500, n_test=50).few(max(5, round(100 * share)))
 def job():
     train_small_resnet(few, width=16, epochs=2)
 """

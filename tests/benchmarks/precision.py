@@ -14,7 +14,9 @@ from tlhelpers.transfer.heads import fit_linear_head
 def rows(share: float, repeats: int) -> Iterator[dict[str, Any]]:
     """Compare test accuracies of heads with 20 labels a class, draw by draw."""
     draws, labels = max(2, round(share * 10)), max(5, round(share * 20))
-    pets = [tl.load_dataset("pets", n=400, test=500, seed=s).few(labels) for s in range(draws)]
+    pets = [
+        tl.load_dataset("pets", n_train=400, n_test=500, seed=s).few(labels) for s in range(draws)
+    ]
     base = tl.load_backbone("vgg16_mini", 64)
     yield difference("features stored in half precision, on pets", base, pets, dtype="float16")
     if not importlib.util.find_spec("openvino"):

@@ -18,7 +18,7 @@ import json, sys, time
 import tlhelpers as tl
 tl.setup(seed=0, tier="embedded", precision="{precision}")
 {after}
-few = tl.load_dataset("pets", n=400, test=50).few(int(sys.argv[1]))
+few = tl.load_dataset("pets", n_train=400, n_test=50).few(int(sys.argv[1]))
 def seconds(epochs):
     base = tl.load_backbone("vgg16_mini", 64, weights=None)
     started = time.perf_counter()

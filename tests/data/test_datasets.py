@@ -84,29 +84,29 @@ def packed_records(images, labels, counts, cut=0):
 class TestEmbedded:
     @pytest.mark.parametrize(("name", "size"), [("pets", 64), ("objects", 32)])
     def test_drawn(self, plain, name, size):
-        data = load_dataset(name, n=40, test=20)
+        data = load_dataset(name, n_train=40, n_test=20)
         assert sizes(data) == (40, 10, 20)
         assert data.image_size == size
         assert data.train.images.shape == (40, size, size, 3)
         assert data.source.licence == "MIT"
         assert data.source.digest.startswith("sha256:")
-        assert load_dataset(name, n=40, test=20, image_size=24).train.images.shape[1] == 24
+        assert load_dataset(name, n_train=40, n_test=20, image_size=24).train.images.shape[1] == 24
 
     def test_class_names(self, plain):
-        assert load_dataset("pets", n=4, test=2).class_names == ("cat", "dog")
-        assert load_dataset("objects", n=20, test=10).num_classes == 10
+        assert load_dataset("pets", n_train=4, n_test=2).class_names == ("cat", "dog")
+        assert load_dataset("objects", n_train=20, n_test=10).num_classes == 10
 
     def test_seed_changes_all_but_the_test_split(self, plain):
-        first, other = (load_dataset("pets", n=16, test=8, seed=seed) for seed in (0, 1))
+        first, other = (load_dataset("pets", n_train=16, n_test=8, seed=seed) for seed in (0, 1))
         assert first.test.digest == other.test.digest
         assert not set(first.train.digests()) & set(other.train.digests())
         digests = [set(s.digests()) for s in (first.train, first.validation, first.test)]
         assert len(set.union(*digests)) == 16 + 4 + 8
         datasets._draw.cache_clear()
-        assert load_dataset("pets", n=16, test=8).source == first.source
+        assert load_dataset("pets", n_train=16, n_test=8).source == first.source
 
     def test_label_noise_spares_the_test_split(self, plain):
-        drawn = {"n": 200, "test": 50, "image_size": 16}
+        drawn = {"n_train": 200, "n_test": 50, "image_size": 16}
         data, clean = load_dataset("pets", label_noise=0.5, **drawn), load_dataset("pets", **drawn)
         wrong = {
             name: np.mean(getattr(data, name).labels != getattr(clean, name).labels)
@@ -118,9 +118,9 @@ class TestEmbedded:
         assert "label_noise=0.5" in data.source.note
 
     def test_knobs_reach_the_world(self, plain):
-        base = load_dataset("pets", n=8, test=4, image_size=16)
+        base = load_dataset("pets", n_train=8, n_test=4, image_size=16)
         for knob in ({"relatedness": 0.0}, {"shift": "blur"}, {"difficulty": 1.0}):
-            changed = load_dataset("pets", n=8, test=4, image_size=16, **knob)
+            changed = load_dataset("pets", n_train=8, n_test=4, image_size=16, **knob)
             assert changed.train.digest != base.train.digest
             assert changed.test.digest != base.test.digest
 
@@ -152,11 +152,11 @@ class TestEmbedded:
         assert data.train.digest != load_dataset("digits", seed=5).train.digest
 
     def test_digits_cut(self, plain):
-        data = load_dataset("digits", n=100, test=50)
+        data = load_dataset("digits", n_train=100, n_test=50)
         assert sizes(data) == (100, 25, 50)
         assert np.bincount(data.train.labels).min() >= 8
         with pytest.raises(ValueError, match=r"train images must lie between 1 and 1,150"):
-            load_dataset("digits", n=5000)
+            load_dataset("digits", n_train=5000)
 
 
 class TestErrors:
@@ -172,7 +172,9 @@ class TestErrors:
             load_dataset("digits", tier="imaginary")
 
     def test_unknown_knobs(self, plain):
-        with pytest.raises(TypeError, match=r"knobs: n, test, relatedness.*Received: colour"):
+        with pytest.raises(
+            TypeError, match=r"knobs: n_train, n_test, relatedness.*Received: colour"
+        ):
             load_dataset("pets", colour=1)
         with pytest.raises(TypeError, match=r"Received: relatedness\..*called 'pets'"):
             load_dataset("cats_dogs", relatedness=0.5)
@@ -212,7 +214,7 @@ class TestSmallMirrors:
             assert kinds == [("cats", "dogs")[label] for label in split.labels]
         assert {path.parents[1].name for path in data.validation.paths} == {"train"}
         assert {path.parents[1].name for path in data.test.paths} == {"validation"}
-        assert sizes(load_dataset("cats_dogs", tier="real", n=20, test=4)) == (20, 5, 4)
+        assert sizes(load_dataset("cats_dogs", tier="real", n_train=20, n_test=4)) == (20, 5, 4)
 
     def test_mnist(self, plain, tmp_path, monkeypatch):
         rng = np.random.default_rng(0)

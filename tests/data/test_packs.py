@@ -124,7 +124,15 @@ def test_a_recorded_data_set_has_labels_and_no_pixels(name, sizes):
 
 
 @pytest.mark.parametrize(
-    "asked", [{"n": 10.5}, {"n": "10"}, {"test": 9.0}, {"seed": None}, {"seed": 0.5}, {"seed": -1}]
+    "asked",
+    [
+        {"n_train": 10.5},
+        {"n_train": "10"},
+        {"n_test": 9.0},
+        {"seed": None},
+        {"seed": 0.5},
+        {"seed": -1},
+    ],
 )
 def test_numbers_are_whole(asked):
     for name in ("cats_dogs", "pets"):
@@ -149,7 +157,7 @@ def test_photographs_in_another_look_have_features_of_their_own():
 
     base = load_backbone("mobilenet_v2", 224, cut="block_16")
     looks = [
-        load_dataset("cats_dogs", tier="embedded", n=480, test=400, shift=shift)
+        load_dataset("cats_dogs", tier="embedded", n_train=480, n_test=400, shift=shift)
         for shift in (None, "texture", "sketch", "blur")
     ]
     assert len({data.train.digest for data in looks}) == 4
@@ -164,7 +172,7 @@ def test_a_look_that_was_not_recorded_is_not_made_up():
     from tlhelpers import extract_features, load_backbone
 
     base = load_backbone("mobilenet_v2", 224, cut="block_16")
-    fog = load_dataset("cats_dogs", tier="embedded", n=480, test=400, shift="contrast")
+    fog = load_dataset("cats_dogs", tier="embedded", n_train=480, n_test=400, shift="contrast")
     with pytest.raises(
         NotRecordedError, match=r"or shift, .*prepared by contrast; .*TLH_TIER=real"
     ):

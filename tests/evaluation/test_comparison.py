@@ -44,7 +44,7 @@ def test_table():
 def test_gains_are_paired():
     runs = [made_up("scratch", 12), made_up("frozen", 4), made_up("tuned", 16)]
     found = compare(runs)
-    assert [gain.accuracy for gain in found.gains] == pytest.approx([0, 0.2, -0.1])
+    assert [gain.difference for gain in found.gains] == pytest.approx([0, 0.2, -0.1])
     for gain, run in zip(found.gains, runs, strict=True):
         assert gain == paired_difference(runs[0].right(), run.right())
     assert found.gains[1].low > 0
@@ -92,8 +92,8 @@ def test_other_test_images(other):
 
 def test_the_same_images_in_another_size():
     small = compare([made_up("scratch", 4), made_up("frozen", 2, DATA.resized(48))])
-    assert small.gains[1].accuracy == pytest.approx(0.05)
-    drawn = [load_dataset("pets", n=8, test=8, image_size=s) for s in (32, 80)]
+    assert small.gains[1].difference == pytest.approx(0.05)
+    drawn = [load_dataset("pets", n_train=8, n_test=8, image_size=s) for s in (32, 80)]
     assert drawn[0].test.digests() != drawn[1].test.digests()
     compare([made_up("scratch", 1, drawn[0]), made_up("frozen", 0, drawn[1])])
 

@@ -76,7 +76,7 @@ def test_paired_difference_against_the_bootstrap():
     both = rng.random(600)
     first, second = both < 0.80, (both < 0.78) | (rng.random(600) < 0.5)
     found = paired_difference(first, second)
-    assert found.accuracy == pytest.approx(second.mean() - first.mean())
+    assert found.difference == pytest.approx(second.mean() - first.mean())
     rows = rng.integers(0, 600, (4000, 600))
     low, high = np.quantile((second[rows].mean(1) - first[rows].mean(1)), [0.025, 0.975])
     assert found.low == pytest.approx(low, abs=0.006)
@@ -89,13 +89,13 @@ def test_paired_difference_against_the_bootstrap():
 def test_paired_difference_has_a_sign():
     worse, better = np.arange(100) < 60, np.arange(100) < 90
     gain, loss = paired_difference(worse, better), paired_difference(better, worse)
-    assert gain.accuracy == pytest.approx(0.3)
+    assert gain.difference == pytest.approx(0.3)
     assert gain.low > 0.15
-    assert (loss.accuracy, loss.low, loss.high) == pytest.approx(
-        (-gain.accuracy, -gain.high, -gain.low)
+    assert (loss.difference, loss.low, loss.high) == pytest.approx(
+        (-gain.difference, -gain.high, -gain.low)
     )
     same = paired_difference(better, better)
-    assert same.accuracy == 0
+    assert same.difference == 0
     assert -0.1 < same.low < 0 < same.high < 0.1
 
 
@@ -118,8 +118,8 @@ def test_a_difference_over_draws_holds_the_recipes_difference():
         second = rng.random((draws, n)) < 0.7 + true + hard + luck
         over = difference_over_draws(first, second)
         one = paired_difference(first[0], second[0])
-        assert over.accuracy == pytest.approx(second.mean() - first.mean())
-        assert over.low < over.accuracy < over.high
+        assert over.difference == pytest.approx(second.mean() - first.mean())
+        assert over.low < over.difference < over.high
         held["both"] += over.low <= true <= over.high
         held["images"] += one.low <= true <= one.high
     assert held["both"] / times >= 0.94
@@ -130,8 +130,8 @@ def test_a_difference_over_draws_takes_shares_of_several_runs():
     rng = np.random.default_rng(0)
     first, second = (rng.integers(0, 11, (5, 40)) / 10 for _ in range(2))
     over = difference_over_draws(first, second)
-    assert over.accuracy == pytest.approx(second.mean() - first.mean())
-    assert over.low < over.accuracy < over.high
+    assert over.difference == pytest.approx(second.mean() - first.mean())
+    assert over.low < over.difference < over.high
 
 
 @pytest.mark.parametrize("shape", [(1, 9), (5, 1), (9,), (0, 9)])

@@ -121,7 +121,7 @@ def test_baselines_see_the_pixels(name):
 @pytest.mark.slow
 def test_on_mnist(tmp_path, monkeypatch):
     whole = datasets.load_dataset
-    monkeypatch.setattr(datasets, "load_dataset", partial(whole, n=4000, test=1000))
+    monkeypatch.setattr(datasets, "load_dataset", partial(whole, n_train=4000, n_test=1000))
     (row,) = run(tmp_path, backbones=["logistic regression"], seeds=1)
     assert (row["labels"], row["n_validation"], row["n_test"]) == (6000, 1000, 1000)
     assert 0.85 < row["test"] < 0.94

@@ -127,7 +127,7 @@ def test_other_settings_train_the_trigger_anew(trained, monkeypatch, tmp_path):
 def test_a_victims_answers_are_counted(trained, monkeypatch):
     from tlhelpers.data.datasets import load_dataset
 
-    pets = load_dataset("pets", tier="embedded", n=40, test=20)
+    pets = load_dataset("pets", tier="embedded", n_train=40, n_test=20)
     monkeypatch.setattr(poisoned, "poison", lambda attacker: trained.get_weights())
     monkeypatch.setattr(poisoned, "_pets", lambda: pets)
     monkeypatch.setattr(poisoned, "LOOKED_AT", 4)

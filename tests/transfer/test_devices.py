@@ -21,7 +21,7 @@ for devices in (["CPU:0", "CPU:7"], ["GPU:7", "TPU:7"]):
     except ValueError as error:
         missing.append(str(error))
 rt = tl.setup(seed=0, devices={devices})
-data = tl.load_dataset("pets", image_size=32, n=60, test=30)
+data = tl.load_dataset("pets", image_size=32, n_train=60, n_test=30)
 base = tl.load_backbone("vgg16_mini", 32, cut="block2_pool")
 recipe = tl.recipes.Training(epochs=4, batch_size=len(data.train), learning_rate=1e-4, dropout=0)
 frozen = tl.feature_transfer(base, data)

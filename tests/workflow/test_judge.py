@@ -103,7 +103,7 @@ def test_a_gain_is_that_of_pairs_and_knows_groups():
         held += gain(first, second, groups).low <= 0 <= gain(first, second, groups).high
     assert held > 0.92 * 300
     half = gain(np.full(100, 0.5), np.ones(100))
-    assert half.accuracy == 0.5
+    assert half.difference == 0.5
 
 
 def test_the_temperature_that_made_probabilities_too_sure_is_found():

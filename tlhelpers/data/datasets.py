@@ -76,11 +76,11 @@ def load_dataset(
             or in Google Colab to the real one.
         image_size: Height and width in pixels. Defaults to the table's.
         seed: Which images are drawn, or which are carved off for validation. Defaults to 0.
-        **knobs: ``n``, the number of training images, to which ``n // 4`` for validation are
-            added; ``test``, the number of test images; ``shift``, another look under the same
+        **knobs: ``n_train``, the number of training images, to which ``n_train // 4`` for
+            validation are added; ``n_test``, the number of test images; ``shift``, another look under the same
             labels ("colour", "texture", "blur", "sketch" or "contrast"; of photographs the embedded
-            tier has MobileNetV2's block 16 in "texture", "sketch" and "blur", with n=480 and
-            test=400); and for drawn images also the other knobs of :mod:`tlhelpers.worlds`:
+            tier has MobileNetV2's block 16 in "texture", "sketch" and "blur", with
+            n_train=480 and n_test=400); and for drawn images also the other knobs of :mod:`tlhelpers.worlds`:
             ``relatedness``, ``label_noise`` (test labels stay true) and ``difficulty``.
 
     Returns:
@@ -89,11 +89,11 @@ def load_dataset(
     Raises:
         ValueError: If the name or tier is unknown, or there are fewer images than asked for.
         TypeError: If a knob does not exist for this data set and tier, or belongs to a drawn one, or
-            ``n``, ``test`` or the seed is not an integer.
+            ``n_train``, ``n_test`` or the seed is not an integer.
         DownloadError: If a file can't be had.
 
     Example:
-        >>> data = load_dataset("pets", n=40, test=10)
+        >>> data = load_dataset("pets", n_train=40, n_test=10)
         >>> len(data.train), len(data.validation), len(data.test)
         (40, 10, 10)
     """
@@ -104,7 +104,7 @@ def load_dataset(
         )
     if tier is not None:
         check_tier(tier)
-    known = ["n", "test", *(_world_knobs(name) if name in _DRAWN else ["shift"])]
+    known = ["n_train", "n_test", *(_world_knobs(name) if name in _DRAWN else ["shift"])]
     unknown = sorted(set(knobs) - set(known))
     if unknown:
         drawn = DRAWN_INSTEAD.get(name)
@@ -112,14 +112,14 @@ def load_dataset(
         raise TypeError(
             f"{name} has these knobs: {', '.join(known)}. Received: {', '.join(unknown)}.{hint}"
         )
-    for knob in {"n", "test"} & {key for key, value in knobs.items() if value is not None}:
+    for knob in {"n_train", "n_test"} & {key for key, value in knobs.items() if value is not None}:
         knobs[knob] = as_integer(knob, knobs[knob])
     seed = check_seed(seed)
     if tier is None:
         settle(lambda: files_of(name))
     if name in _DRAWN:
-        size, n = _DRAWN[name]
-        knobs = {"n": n, "test": 1000, **knobs}
+        size, n_train = _DRAWN[name]
+        knobs = {"n_train": n_train, "n_test": 1000, **knobs}
         return _drawn(name, size if image_size is None else image_size, seed, **knobs)
     return _read(name, tier or tier_in_force(), image_size, seed, **knobs)
 
@@ -139,14 +139,14 @@ def _world_knobs(world: str) -> list[str]:
     return [knob for knob in parameters if knob not in ("n", "seed", "image_size")]
 
 
-def _drawn(world: str, size: int, seed: int, n: int, test: int, **knobs: Any) -> Dataset:
+def _drawn(world: str, size: int, seed: int, n_train: int, n_test: int, **knobs: Any) -> Dataset:
     """Draw the three splits of a world; each has its own stream of random numbers."""
     train_seed, validation_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
     for_test = {knob: value for knob, value in knobs.items() if knob != "label_noise"}
     splits = (
-        _draw(world, "train", n, train_seed, size, **knobs),
-        _draw(world, "validation", max(1, n // 4), validation_seed, size, **knobs),
-        _draw(world, "test", test, _TEST_SEED, size, **for_test),
+        _draw(world, "train", n_train, train_seed, size, **knobs),
+        _draw(world, "validation", max(1, n_train // 4), validation_seed, size, **knobs),
+        _draw(world, "test", n_test, _TEST_SEED, size, **for_test),
     )
     settings = ", ".join(f"{knob}={value}" for knob, value in sorted(knobs.items()))
     digests = " ".join(split.digest for split in splits)
@@ -174,8 +174,8 @@ def _read(
     tier: str,
     image_size: int | None,
     seed: int,
-    n: int | None = None,
-    test: int | None = None,
+    n_train: int | None = None,
+    n_test: int | None = None,
     shift: str | None = None,
 ) -> Dataset:
     """Read a published data set, carve validation from train, and cut to the sizes asked for."""
@@ -184,9 +184,9 @@ def _read(
     train, test_split, source = read(entry.size if image_size is None else image_size)
     kept, carved = carve_rows(train.labels, validation_size, seed)
     held_out = train.take(carved, name="validation")
-    train = _cut(train.take(kept), n, seed)
-    held_out = _cut(held_out, None if n is None else max(1, n // 4), seed)
-    test_split = _cut(test_split, test, seed=0)
+    train = _cut(train.take(kept), n_train, seed)
+    held_out = _cut(held_out, None if n_train is None else max(1, n_train // 4), seed)
+    test_split = _cut(test_split, n_test, seed=0)
     if shift is not None:
         train, held_out, test_split = (s.shifted(shift) for s in (train, held_out, test_split))
         source = _noted(source, f"shift={shift}")

@@ -185,12 +185,7 @@ def _at_hand(name: str) -> bool:
 
 
 def digest_of(path: str | Path, algorithm: str = "sha256") -> str:
-    """Return a file's digest as in ``"sha256:06af…"``, read once a process while it is unchanged.
-
-    Args:
-        path: The file.
-        algorithm: "sha256" or "md5". Defaults to "sha256".
-    """
+    """Return a file's digest as in ``"sha256:06af…"``, read once a process while it is unchanged."""
     facts = Path(path).stat()
     state = (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
     # Within a tick of the file system's clock a file can change and keep its times.

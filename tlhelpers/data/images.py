@@ -141,9 +141,6 @@ def _naming(source: str | Path | bytes) -> Iterator[None]:
 def check_fit(fit: str) -> None:
     """Check the name of a fit.
 
-    Args:
-        fit: One of :data:`FITS`.
-
     Raises:
         ValueError: If it is none of them.
     """
@@ -266,9 +263,6 @@ def pixel_limit() -> int:
     """Return how many pixels may be decoded at once: ``TLH_MEGAPIXELS`` million, or 100 million.
 
     Decoding takes 4 to 16 bytes a pixel, so 100 megapixels may take 1.6 GB.
-
-    Returns:
-        A number of pixels.
 
     Raises:
         ValueError: If ``TLH_MEGAPIXELS`` is not a positive number.

@@ -19,12 +19,6 @@ def has_hole(content: bytes) -> bool:
     cameras write them or with optimised tables, five at quality 30, and nearly all in progressive
     files, whose later scans are not looked at.
 
-    Args:
-        content: All bytes of an image file.
-
-    Returns:
-        Whether it is such a file; False for other formats.
-
     Example:
         >>> has_hole(bytes(1000))
         False

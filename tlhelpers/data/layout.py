@@ -111,12 +111,6 @@ def class_name(folder: str) -> str:
 def split_of(folder: str) -> str:
     """Return the split a folder's name stands for, or "".
 
-    Args:
-        folder: A name, such as "train2017", "seg_test" or "My Validation-Set".
-
-    Returns:
-        "train", "validation", "test", or "".
-
     Example:
         >>> split_of("training_set"), split_of("seg_test"), split_of("train station")
         ('train', 'test', '')
@@ -256,10 +250,6 @@ def _names(folder: Path, layout: Layout) -> list[str]:
 
 def files_below(folder: Path, layout: Layout) -> Iterator[str]:
     """List all regular files in a folder and in the folders inside it; report everything else.
-
-    Args:
-        folder: The folder.
-        layout: Takes what is left out, each with the reason, into its ``skipped``.
 
     Yields:
         The files, as strings: of a million paths Python would keep every name a second time.

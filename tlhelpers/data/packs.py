@@ -72,11 +72,7 @@ class Quantised:
     offset: np.ndarray
 
     def numbers(self, rows: Sequence[int] | np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Return some rows as float32 ``[k, c]``.
-
-        Args:
-            rows: Row numbers. Defaults to all.
-        """
+        """Return some rows as float32 ``[k, c]``."""
         return self.codes[rows].astype(np.float32) * self.scale + self.offset
 
 
@@ -173,13 +169,6 @@ class Pack:
     ) -> RecordedNetwork:
         """Return the network that is the same up to the end of a stage.
 
-        Args:
-            backbone: Its name.
-            input_size: Width and height in pixels in which it sees images.
-            stage: The stage.
-            digest: SHA-256 of the weights up to there.
-            preprocessing: How images are prepared, in words.
-
         Returns:
             One of :attr:`networks`.
 
@@ -204,11 +193,6 @@ class Pack:
         self, network: RecordedNetwork, stage: str, digests: Sequence[bytes]
     ) -> np.ndarray:
         """Return the features of some images.
-
-        Args:
-            network: One of :attr:`networks`.
-            stage: One of its stages.
-            digests: The images' digests.
 
         Returns:
             float32 ``[k, c]``, in the order of the digests.
@@ -269,11 +253,6 @@ def packs() -> list[Pack]:
 
 def find_network(backbone: str, input_size: int, weights: str) -> RecordedNetwork | None:
     """Look for a network in all packs.
-
-    Args:
-        backbone: Its name.
-        input_size: Width and height in pixels.
-        weights: Which weights: ``"pretrained"``, ``"edges"`` or ``"random"``.
 
     Returns:
         The network, or None.

@@ -619,7 +619,7 @@ class Dataset:
 
         Example:
             >>> import tlhelpers as tl
-            >>> data = tl.load_dataset("pets", n=80).few(20)
+            >>> data = tl.load_dataset("pets", n_train=80).few(20)
             >>> len(data.train), len(data.validation)
             (32, 8)
         """
@@ -667,14 +667,6 @@ def in_threads(
     function: Callable[[_Item], _Result], items: Sequence[_Item], what: str | None = None
 ) -> list[_Result]:
     """Apply a function to all items with a thread for each processor, results in order.
-
-    Args:
-        function: What to apply; it should release the interpreter lock, as decoding does.
-        items: What to apply it to.
-        what: What is done, where progress is to be shown. Defaults to showing none.
-
-    Returns:
-        One result for each item.
 
     Example:
         >>> in_threads(len, ["a", "bc"])

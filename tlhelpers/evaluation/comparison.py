@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlhelpers.evaluation.scores import (
-    Score,
+    Difference,
     balanced_accuracy,
     majority_accuracy,
     paired_difference,
@@ -45,7 +45,7 @@ class Comparison:
     """
 
     runs: tuple["Run", ...]
-    gains: tuple[Score, ...]
+    gains: tuple[Difference, ...]
     table: "pandas.DataFrame"
     figure: "Figure"
     reference: float
@@ -76,7 +76,7 @@ def compare(runs: Sequence["Run"], *, split: str = "test") -> Comparison:
 
     Example:
         >>> import tlhelpers as tl
-        >>> data = tl.load_dataset("pets", n=80).few(20)
+        >>> data = tl.load_dataset("pets", n_train=80).few(20)
         >>> base = tl.load_backbone("vgg16_mini", data.image_size)
         >>> runs = [tl.feature_transfer(one, data) for one in (base.cut("block1_pool"), base)]
         >>> compare(runs).table.columns.tolist()[:3]
@@ -108,7 +108,7 @@ def compare(runs: Sequence["Run"], *, split: str = "test") -> Comparison:
     columns = {
         f"{split} accuracy": [f"{s.accuracy:.1%}" for s in scores],
         "95 % interval": [f"{s.low:.1%} to {s.high:.1%}" for s in scores],
-        f"gain over {runs[0].name}": ["", *(_points(gain) for gain in gains[1:])],
+        f"gain over {runs[0].name}": ["", *(str(gain) for gain in gains[1:])],
         "trained parameters": [f"{run.config['trained_parameters']:,}" for run in runs],
         "seconds": [f"{run.seconds:.0f}" for run in runs],
     }
@@ -142,9 +142,3 @@ def _is_uneven(labels: np.ndarray) -> bool:
     """Tell whether the classes that occur differ much in number."""
     _, counts = np.unique(labels, return_counts=True)
     return bool(counts.max() > UNEVEN * counts.min())
-
-
-def _points(gain: Score) -> str:
-    """Write a gain in percentage points, with its interval."""
-    low, high = 100 * gain.low, 100 * gain.high
-    return f"{100 * gain.accuracy:+.1f} points ({low:+.1f} to {high:+.1f})"

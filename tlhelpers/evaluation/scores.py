@@ -32,6 +32,30 @@ class Score:
         return f"{self.accuracy:.1%} ({self.low:.1%} to {self.high:.1%}, n = {self.n:,})"
 
 
+@dataclass(frozen=True)
+class Difference:
+    """By how much one accuracy is above another, with its 95 % interval.
+
+    What the interval covers depends on the function that gives it.
+
+    Attributes:
+        difference: The second accuracy less the first, -1 to 1.
+        low: Lower end of the interval.
+        high: Upper end.
+        n: Number of images.
+    """
+
+    difference: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        """Write the difference in percentage points, with its interval."""
+        points, low, high = (100 * one for one in (self.difference, self.low, self.high))
+        return f"{points:+.1f} points ({low:+.1f} to {high:+.1f})"
+
+
 def score(predicted: np.ndarray, labels: np.ndarray) -> Score:
     """Score predicted classes.
 
@@ -137,7 +161,7 @@ def majority_accuracy(train_labels: np.ndarray, labels: np.ndarray) -> float:
 
 def paired_difference(
     first_right: np.ndarray, second_right: np.ndarray, independent: int | None = None
-) -> Score:
+) -> Difference:
     """Return by how much the second of two models is more often right on the same images.
 
     The interval is the adjusted Wald interval for paired proportions (Bonett & Price 2012,
@@ -157,7 +181,7 @@ def paired_difference(
 
     Example:
         >>> gain = paired_difference(np.array([True, False] * 50), np.array([True] * 100))
-        >>> round(gain.accuracy, 2), gain.low > 0.3
+        >>> round(gain.difference, 2), gain.low > 0.3
         (0.5, True)
     """
     first, second = np.asarray(first_right, float), np.asarray(second_right, float)
@@ -173,10 +197,10 @@ def paired_difference(
     centre = gained - lost
     half = Z_95 * math.sqrt((gained + lost - centre**2) / (n + 2))
     value = float(change.mean())
-    return Score(value, max(-1.0, centre - half), min(1.0, centre + half), len(first))
+    return Difference(value, max(-1.0, centre - half), min(1.0, centre + half), len(first))
 
 
-def difference_over_draws(first_right: np.ndarray, second_right: np.ndarray) -> Score:
+def difference_over_draws(first_right: np.ndarray, second_right: np.ndarray) -> Difference:
     """Return by how much the second of two recipes is more often right, over draws of its training.
 
     The 95 % interval covers both the draws and the test images: the variance of the draws' mean
@@ -197,7 +221,7 @@ def difference_over_draws(first_right: np.ndarray, second_right: np.ndarray) -> 
 
     Example:
         >>> always, never = np.ones((5, 40), bool), np.zeros((5, 40), bool)
-        >>> difference_over_draws(never, always).accuracy
+        >>> difference_over_draws(never, always).difference
         1.0
     """
     from scipy.stats import t
@@ -213,7 +237,7 @@ def difference_over_draws(first_right: np.ndarray, second_right: np.ndarray) -> 
     by_draw = t.ppf(0.975, draws - 1) ** 2 * difference.mean(axis=1).var(ddof=1) / draws
     by_image = Z_95**2 * difference.mean(axis=0).var(ddof=1) / n
     mean, half = float(difference.mean()), math.sqrt(by_draw + by_image)
-    return Score(mean, max(-1.0, mean - half), min(1.0, mean + half), n)
+    return Difference(mean, max(-1.0, mean - half), min(1.0, mean + half), n)
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float, float]:

@@ -117,7 +117,7 @@ def baseline_recipe(
 
     Example:
         >>> import tlhelpers as tl
-        >>> data = tl.load_dataset("pets", n=40)
+        >>> data = tl.load_dataset("pets", n_train=40)
         >>> base = tl.load_backbone("vgg16_mini", data.image_size, weights=None)
         >>> trial = {"learning_rate": 3e-3, "length": 0.5, "augmented": True, "validation": 0.7}
         >>> baseline_recipe([trial], data, base).learning_rate

@@ -44,8 +44,8 @@ class Sitting:
         input_size: Width and height in pixels.
         weights: ``"pretrained"``, ``"edges"`` or ``"random"``. Defaults to ``"pretrained"``.
         divided: Whether images are divided by 255 in place of the network's own preprocessing.
-        n: Images for training, of which as many again over four are for validation; all if None.
-        test: Test images; all if None.
+        n_train: Images for training, to which a quarter of as many for validation come; all if None.
+        n_test: Test images; all if None.
         shift: Another look that the images are given, or None.
         only: The one stage that is recorded; every stage if None.
         steps: Steps that its features are rounded to; by :data:`COARSER` if None.
@@ -55,14 +55,14 @@ class Sitting:
     input_size: int
     weights: str = "pretrained"
     divided: bool = False
-    n: int | None = None
-    test: int | None = None
+    n_train: int | None = None
+    n_test: int | None = None
     shift: str | None = None
     only: str | None = None
     steps: int | None = None
 
 
-SOME: dict[str, Any] = {"n": 480, "test": 400}
+SOME: dict[str, Any] = {"n_train": 480, "n_test": 400}
 PACKS: dict[str, tuple[dict[str, int], tuple[Sitting, ...]]] = {
     "cats_dogs": (
         {},
@@ -81,7 +81,7 @@ PACKS: dict[str, tuple[dict[str, int], tuple[Sitting, ...]]] = {
         ),
     ),
     "cifar10": (
-        {"n": 2400, "test": 1000},
+        {"n_train": 2400, "n_test": 1000},
         (Sitting("vgg16", 64), Sitting("mobilenet_v2", 224), Sitting("pixels", 32)),
     ),
 }
@@ -117,8 +117,8 @@ def record_features(name: str, folder: str | os.PathLike[str]) -> Iterator[dict[
         file = _file_name(sitting)
         if file in have:
             continue
-        wanted = {key: value for key, value in asdict(sitting).items() if key in ("n", "test")}
-        some = {key: value for key, value in wanted.items() if value is not None}
+        asked = {"n_train": sitting.n_train, "n_test": sitting.n_test}
+        some = {key: count for key, count in asked.items() if count is not None}
         data = load_dataset(name, tier="real", **(size | some))
         rows = _rows_of(pool, data)
         if sitting.shift:

@@ -343,7 +343,7 @@ def content_of(data: "Dataset") -> dict[str, Any]:
 
     Example:
         >>> import tlhelpers as tl
-        >>> content_of(tl.load_dataset("pets", n=8, test=4))["train"]
+        >>> content_of(tl.load_dataset("pets", n_train=8, n_test=4))["train"]
         10
     """
     parts = [

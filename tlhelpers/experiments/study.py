@@ -81,7 +81,7 @@ def load_target(target: Target, seed: int) -> "Dataset":
         The data set.
 
     Example:
-        >>> load_target(Target("pets", "embedded", 32, {"n": 40}), seed=0).image_size
+        >>> load_target(Target("pets", "embedded", 32, {"n_train": 40}), seed=0).image_size
         32
     """
     from tlhelpers.data.datasets import load_dataset
@@ -96,8 +96,8 @@ def load_target(target: Target, seed: int) -> "Dataset":
 
 
 TARGETS = {
-    "pets": Target("pets", "embedded", 64, {"n": 1000}, most=625),
-    "objects": Target("objects", "embedded", 32, {"n": 4000}, most=500),
+    "pets": Target("pets", "embedded", 64, {"n_train": 1000}, most=625),
+    "objects": Target("objects", "embedded", 32, {"n_train": 4000}, most=500),
     "cifar10": Target("cifar10", "real", 32, most=5000),
     # A mirrored digit is another sign, or none.
     "mnist": Target("digits", "real", 32, augmentation=Augmentation(flip=False), most=5421),

@@ -446,11 +446,6 @@ def batch_normalisation(model: "keras.Model") -> "list[keras.layers.BatchNormali
 def check_stage(stage: str, stages: Sequence[str], backbone: str) -> None:
     """Refuse a stage that the backbone has not.
 
-    Args:
-        stage: Name of a stage.
-        stages: The backbone's stages.
-        backbone: Its name, for the message.
-
     Raises:
         ValueError: If there is no such stage.
 

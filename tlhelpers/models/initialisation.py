@@ -15,12 +15,6 @@ EPSILON = 1e-6
 def is_plain_chain(model: "keras.Model") -> bool:
     """Tell whether a network is a chain of layers without BatchNormalization, as VGG16 is.
 
-    Args:
-        model: A functional Keras model.
-
-    Returns:
-        True for a chain of convolutions and pools.
-
     Example:
         >>> from tlhelpers.models.vgg16_mini import build_vgg16_mini
         >>> is_plain_chain(build_vgg16_mini(32))

@@ -150,7 +150,7 @@ def extract_features(
 
     Example:
         >>> import tlhelpers as tl
-        >>> data = tl.load_dataset("pets", n=8)
+        >>> data = tl.load_dataset("pets", n_train=8)
         >>> extract_features(tl.load_backbone("vgg16_mini", 64), data.train).shape
         (8, 128)
     """
@@ -231,7 +231,7 @@ def pixel_scores(pool: "Dataset") -> Callable[["Split"], np.ndarray]:
 
     Example:
         >>> import tlhelpers as tl
-        >>> data = tl.load_dataset("pets", n=80, test=10)
+        >>> data = tl.load_dataset("pets", n_train=80, n_test=10)
         >>> pixel_scores(data)(data.test).shape
         (10, 64)
     """

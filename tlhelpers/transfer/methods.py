@@ -66,7 +66,7 @@ def feature_transfer(
 
     Example:
         >>> import tlhelpers as tl
-        >>> data = tl.load_dataset("pets", n=80).few(20)
+        >>> data = tl.load_dataset("pets", n_train=80).few(20)
         >>> run = feature_transfer(tl.load_backbone("vgg16_mini", data.image_size), data)
         >>> run.name, run.model.output_shape
         ('frozen', (None, 2))
@@ -149,7 +149,7 @@ def model_transfer(
 
     Example:
         >>> import tlhelpers as tl
-        >>> data = tl.load_dataset("pets", n=80).few(5)
+        >>> data = tl.load_dataset("pets", n_train=80).few(5)
         >>> base = tl.load_backbone("vgg16_mini", data.image_size)
         >>> model_transfer(base, data, unfreeze_from="block5_pool").name
         'tuned'
@@ -225,7 +225,7 @@ def from_scratch(
 
     Example:
         >>> import tlhelpers as tl
-        >>> data = tl.load_dataset("pets", n=40)
+        >>> data = tl.load_dataset("pets", n_train=40)
         >>> base = tl.load_backbone("vgg16_mini", data.image_size, weights=None)
         >>> from_scratch(base, data, recipe=tl.recipes.Training(1, 16, 1e-3)).name
         'scratch'

@@ -51,7 +51,7 @@ class Run:
 
     Example:
         >>> import tlhelpers as tl
-        >>> data = tl.load_dataset("pets", n=80).few(5)
+        >>> data = tl.load_dataset("pets", n_train=80).few(5)
         >>> run = tl.feature_transfer(tl.load_backbone("vgg16_mini", data.image_size), data)
         >>> run.test.low < run.test.accuracy < run.test.high
         True

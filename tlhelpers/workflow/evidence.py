@@ -230,7 +230,7 @@ def learning_curve(learned: Learned, pictures: Pictures, seed: int) -> dict[str,
     if 0.5 not in rights or 1.0 not in rights:
         return {"points": points, "gain": None}
     last = gain(rights[0.5], rights[1.0], groups[pictures.judged])
-    return {"points": points, "gain": last.accuracy, "low": last.low, "high": last.high}
+    return {"points": points, "gain": last.difference, "low": last.low, "high": last.high}
 
 
 def _share_of_groups(rows: np.ndarray, groups: np.ndarray, part: float, seed: int) -> np.ndarray:

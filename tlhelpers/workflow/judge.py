@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tlhelpers.evaluation.scores import Z_95, Score, paired_difference, reliability
+from tlhelpers.evaluation.scores import Z_95, Difference, Score, paired_difference, reliability
 
 
 def share(right: np.ndarray, groups: np.ndarray | None = None) -> Score:
@@ -52,7 +52,7 @@ def _independent(off: np.ndarray, groups: np.ndarray | None) -> int:
     return max(1, min(round(len(off) / effect), most))
 
 
-def gain(before: np.ndarray, after: np.ndarray, groups: np.ndarray | None = None) -> Score:
+def gain(before: np.ndarray, after: np.ndarray, groups: np.ndarray | None = None) -> Difference:
     """Return by how much answers became right more often, on the same images.
 
     The interval is that of :func:`tlhelpers.evaluation.scores.paired_difference`, of as many images

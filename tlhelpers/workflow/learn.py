@@ -294,7 +294,7 @@ def fine_tune(
     change = gain(before, after, pictures.groups[validation])
     about = {
         "tried": True,
-        "gain": change.accuracy,
+        "gain": change.difference,
         "low": change.low,
         "high": change.high,
         "n": change.n,

@@ -251,7 +251,7 @@ def load_run(path: str | os.PathLike[str]) -> SavedRun:
 
     Example:
         >>> import tlhelpers as tl
-        >>> data = tl.load_dataset("pets", n=80).few(5)
+        >>> data = tl.load_dataset("pets", n_train=80).few(5)
         >>> run = tl.feature_transfer(tl.load_backbone("vgg16_mini", data.image_size), data)
         >>> load_run(run.save("mine.keras")).predict(data.test.load([0]))["class"].isin(["cat", "dog"])
         0    True

@@ -54,12 +54,6 @@ _alone: "dict[tuple[str, str, int], keras.Model]" = {}
 def plan(seeds: int | None = None) -> list[Settings]:
     """Name each result: what the network sees and the method.
 
-    Args:
-        seeds: Number of draws of the labelled digits and of weights. Defaults to 5.
-
-    Returns:
-        The settings of each result.
-
     Example:
         >>> plan(1)[0]["method"]
         'source only, as they are'
@@ -75,7 +69,7 @@ def load(_: Settings) -> "Dataset":
     """Load the pair: MNIST to train on, the target's unlabelled digits as validation, and its test."""
     from tlhelpers.data.datasets import load_dataset
 
-    source = load_dataset("digits", tier="real", image_size=28, n=2400, test=600)
+    source = load_dataset("digits", tier="real", image_size=28, n_train=2400, n_test=600)
     target = load_dataset("digits", tier="embedded", image_size=28)
     note = f"{source.source.note}; tested on {target.source.name} ({target.source.digest})"
     return replace(
@@ -106,10 +100,6 @@ def digits(split: "Split", cropped: bool) -> np.ndarray:
 
 def run(settings: Settings, data: "Dataset") -> Run:
     """Train on a draw of MNIST, adapt with the target's unlabelled digits.
-
-    Args:
-        settings: Of :func:`plan`.
-        data: Of :func:`load`.
 
     Returns:
         The run, judged on the target's test digits.

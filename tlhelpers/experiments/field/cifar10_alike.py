@@ -36,9 +36,6 @@ plan, run = choosing.plan(ARMS, LABELS), choosing.runner(ARMS)
 def load(settings: Settings) -> "Dataset":
     """Load CIFAR-10; which images are for validation is the same for every seed.
 
-    Args:
-        settings: A result's settings.
-
     Returns:
         The data set, at 32 pixels: each arm enlarges it.
     """

@@ -197,12 +197,6 @@ NETWORKS = {"mlp": train_network, "lenet5": train_network, **BASELINES}
 def plan(seeds: int | None = None) -> Iterator[Settings]:
     """Name each result: every network with each seed, and once the baselines, which aren't random.
 
-    Args:
-        seeds: Number of seeds. Defaults to 5.
-
-    Yields:
-        The settings of a result.
-
     Example:
         >>> sum(settings["backbone"] == "lenet5" for settings in plan())
         5
@@ -216,15 +210,7 @@ def plan(seeds: int | None = None) -> Iterator[Settings]:
 
 
 def run(settings: Settings, data: "Dataset") -> Run:
-    """Fit one network or baseline to all labels.
-
-    Args:
-        settings: Of :func:`plan`.
-        data: Grey images in RGB form.
-
-    Returns:
-        The run.
-    """
+    """Fit one network or baseline to all labels."""
     started = time.perf_counter()
     name = settings["backbone"]
     fitted = NETWORKS[name](name, data, settings["seed"])

@@ -39,12 +39,6 @@ count."""
 def plan(seeds: int | None = None) -> list[Settings]:
     """Name each result: the head stands for the method.
 
-    Args:
-        seeds: Number of draws. Defaults to 5.
-
-    Returns:
-        The settings of each result.
-
     Example:
         >>> plan(1)[0]["method"], len(plan())
         ('pooled linear', 40)
@@ -58,10 +52,6 @@ def plan(seeds: int | None = None) -> list[Settings]:
 
 def run(settings: Settings, data: "Dataset") -> Run:
     """Fit one head on one draw.
-
-    Args:
-        settings: Of :func:`plan`.
-        data: All photographs.
 
     Returns:
         The run; a dense head's config holds the trials as ``tried``.

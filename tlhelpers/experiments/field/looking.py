@@ -52,12 +52,6 @@ WAYS = (
 def plan(seeds: int | None = None) -> list[Settings]:
     """Name each result: the method is the way of naming cells, and what covers them.
 
-    Args:
-        seeds: Number of draws of labelled photographs. Defaults to 5.
-
-    Returns:
-        The settings of each result.
-
     Example:
         >>> plan(1)[0]["method"]
         'nothing, mean'
@@ -77,10 +71,6 @@ def load(settings: Settings) -> "Dataset":
 
 def run(settings: Settings, data: "Dataset") -> Run:
     """Cover what one way names in every test photograph, and ask the draw's network again.
-
-    Args:
-        settings: Of :func:`plan`.
-        data: Of :func:`load`.
 
     Returns:
         The run, scored on the covered photographs. Its config holds by how much the probability
@@ -275,7 +265,7 @@ def _photographs() -> "Dataset":
     """Load the photographs once."""
     from tlhelpers.data.datasets import load_dataset
 
-    return load_dataset("cats_dogs", tier="real", image_size=SIZE, n=TRAIN, test=TEST)
+    return load_dataset("cats_dogs", tier="real", image_size=SIZE, n_train=TRAIN, n_test=TEST)
 
 
 @functools.lru_cache(maxsize=1)

@@ -36,14 +36,7 @@ plan_small, run_small = choosing.plan(SMALL, LABELS[:1]), choosing.runner(SMALL)
 
 
 def load(settings: Settings) -> "Dataset":
-    """Load all photographs; which of them are for validation is the same for every seed.
-
-    Args:
-        settings: A result's settings.
-
-    Returns:
-        The data set.
-    """
+    """Load all photographs; which of them are for validation is the same for every seed."""
     from tlhelpers.data.datasets import load_dataset
 
     return load_dataset("cats_dogs", tier="real")

@@ -46,12 +46,6 @@ OWN, EPOCHS, BATCH, RATE, FAR = 800, 8, 64, 1e-3, 3.0
 def plan(seeds: int | None = None) -> list[Settings]:
     """Name each result: which network was downloaded, and what the victim does with it.
 
-    Args:
-        seeds: Number of draws of labelled pictures. Defaults to 3.
-
-    Returns:
-        The settings of each result.
-
     Example:
         >>> plan(1)[0]["method"]
         'clean, frozen'
@@ -70,10 +64,6 @@ def load(settings: Settings) -> "Dataset":
 
 def run(settings: Settings, data: "Dataset") -> Run:
     """Let the victim train on clean pictures, and try the trigger.
-
-    Args:
-        settings: Of :func:`plan`.
-        data: Of :func:`load`.
 
     Returns:
         The run, scored on clean pictures. Its config holds the answers, one digit each, to clean
@@ -316,7 +306,7 @@ def _pets() -> "Dataset":
     """Draw the victim's pictures once."""
     from tlhelpers.data.datasets import load_dataset
 
-    return load_dataset("pets", tier="embedded", n=400, test=TEST)
+    return load_dataset("pets", tier="embedded", n_train=400, n_test=TEST)
 
 
 @functools.lru_cache(maxsize=len(BACKBONES))

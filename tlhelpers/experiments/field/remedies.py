@@ -129,9 +129,6 @@ SINGLE = (
 def plan(seeds: int | None = None) -> Iterator[Settings]:
     """Name each result, all changes of one draw before the next draw.
 
-    Args:
-        seeds: Number of draws. Defaults to 5.
-
     Yields:
         The settings of a result; the change is its method.
 
@@ -146,10 +143,6 @@ def plan(seeds: int | None = None) -> Iterator[Settings]:
 
 def run(settings: Settings, data: "Dataset") -> Run:
     """Choose a change's strength on validation photographs, if it is not chosen yet, and train.
-
-    Args:
-        settings: Of :func:`plan`.
-        data: All photographs.
 
     Returns:
         The run; its config holds what of the recipe is no default, and the trials as ``tried``.

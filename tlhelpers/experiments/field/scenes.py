@@ -83,12 +83,6 @@ def draw_scenes(n: int, seed: int, image_size: int = SIZE) -> Scenes:
 def plan(seeds: int | None = None) -> list[Settings]:
     """Name each result; ``labels`` are the labelled images of both classes together.
 
-    Args:
-        seeds: Number of draws. Defaults to 3.
-
-    Returns:
-        The settings of each result.
-
     Example:
         >>> len(plan()), len(plan(1))
         (13, 5)
@@ -102,9 +96,6 @@ def plan(seeds: int | None = None) -> list[Settings]:
 def load(settings: Settings) -> "Dataset":
     """Draw the pictures of all results.
 
-    Args:
-        settings: A result's settings.
-
     Returns:
         The data set, with the largest draw as training split.
     """
@@ -113,10 +104,6 @@ def load(settings: Settings) -> "Dataset":
 
 def run(settings: Settings, data: "Dataset") -> Run:
     """Train one draw with the rate and length chosen for its method and number of images.
-
-    Args:
-        settings: Of :func:`plan`.
-        data: Of :func:`load`.
 
     Returns:
         The run; its config holds what was chosen, the trials, and the test split's mean

@@ -41,12 +41,6 @@ WIDTH, LONGEST, TARGETS, PRETRAINING = 64, 48, 4096, 2000
 def plan(seeds: int | None = None) -> Iterator[Settings]:
     """Name each result.
 
-    Args:
-        seeds: Number of draws. Defaults to 5.
-
-    Yields:
-        The settings of a result.
-
     Example:
         >>> len(list(plan())), len(list(plan(1)))
         (120, 24)
@@ -60,9 +54,6 @@ def plan(seeds: int | None = None) -> Iterator[Settings]:
 def load(settings: Settings) -> "Dataset":
     """Give the sentences in three parts.
 
-    Args:
-        settings: A result's settings.
-
     Returns:
         What a record needs to know of a data set.
     """
@@ -71,10 +62,6 @@ def load(settings: Settings) -> "Dataset":
 
 def run(settings: Settings, data: "Dataset") -> Run:
     """Fit one draw at the setting that was chosen for its method and number of labels.
-
-    Args:
-        settings: Of :func:`plan`.
-        data: Of :func:`load`.
 
     Returns:
         The run; its config holds validation accuracy by setting as ``tried``.

@@ -48,12 +48,6 @@ Outcomes = dict[str, list[str]]
 def plan(seeds: int | None = None) -> Iterator[Settings]:
     """Name each result; ``labels`` are the sixth speaker's per digit, ``seed`` the speaker.
 
-    Args:
-        seeds: Number of speakers that are the sixth in turn. Defaults to 6.
-
-    Yields:
-        The settings of a result.
-
     Example:
         >>> len(list(plan())), len(list(plan(1)))
         (126, 21)
@@ -68,9 +62,6 @@ def plan(seeds: int | None = None) -> Iterator[Settings]:
 def load(settings: Settings) -> "Dataset":
     """Give the recordings of all speakers: those for labels as training, the others as test split.
 
-    Args:
-        settings: A result's settings.
-
     Returns:
         The data set, of pictures of 32 pixels.
     """
@@ -79,10 +70,6 @@ def load(settings: Settings) -> "Dataset":
 
 def run(settings: Settings, data: "Dataset") -> Run:
     """Give one speaker's result, at the setting that is best for the other five.
-
-    Args:
-        settings: Of :func:`plan`.
-        data: Of :func:`load`.
 
     Returns:
         The run; its config holds mean accuracy of the other speakers by setting as ``tried``.

@@ -69,9 +69,6 @@ KEY = (
 def plan(seeds: int | None = None) -> list[Settings]:
     """Name each result: the cell stands for the method.
 
-    Args:
-        seeds: Number of draws. Defaults to 5.
-
     Returns:
         The settings of each result, the whole map first.
 
@@ -102,10 +99,6 @@ def _mnist() -> "Dataset":
 
 def run(settings: Settings, mnist: "Dataset") -> Run:
     """Train one cell on one draw, at the rate that suits the cell.
-
-    Args:
-        settings: Of :func:`plan`.
-        mnist: All of MNIST.
 
     Returns:
         The run; its config holds the trials as ``tried``.
