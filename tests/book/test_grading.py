@@ -1,5 +1,6 @@
 """Grading a folder: every file gets a row, none stops the run or reaches what is not its own."""
 
+import codecs
 import contextlib
 import copy
 import csv
@@ -270,7 +271,9 @@ def test_what_breaks_an_answer_costs_that_answer_alone(small, tmp_path):
         assert (name, row.points, row.reason[: len(reason)]) == (name, points, reason)
     assert rows["many.ipynb"].points == 9
     assert rows["many.ipynb"].reason.startswith("zz-0 is not of this chapter")
-    assert "\\udcff" in (tmp_path / "grades.csv").read_text("utf-8")
+    written = (tmp_path / "grades.csv").read_bytes()
+    assert written.startswith(codecs.BOM_UTF8)
+    assert b"\\udcff" in written
 
 
 @pytest.mark.slow
@@ -589,7 +592,7 @@ def test_what_is_no_notebook_gets_a_row_too(small, tmp_path):
         "not graded: it is no notebook",
     ]
     assert rows[-1].file == r"zz/\udcff ada.txt"
-    read = list(csv.DictReader((tmp_path / "grades.csv").read_text().splitlines()))
+    read = list(csv.DictReader((tmp_path / "grades.csv").read_text("utf-8-sig").splitlines()))
     assert [row["points"] for row in read] == ["0"] * 5
 
 

@@ -402,7 +402,7 @@ def grade_folder(
     workers = jobs or max(1, (os.cpu_count() or 2) // 2)
     with ThreadPoolExecutor(workers) as pool:
         rows = list(pool.map(one, files))
-    write_atomically(to, table_of(rows))
+    write_atomically(to, "\ufeff" + table_of(rows))  # Excel takes UTF-8 for it by this mark alone
     part.unlink(missing_ok=True)
     return rows
 
