@@ -153,7 +153,7 @@ def test_every_public_name_has_an_example_that_is_run():
             examples = [one for text in texts for one in doctest.DocTestParser().get_examples(text)]
             if not examples or any(doctest.SKIP in one.options for one in examples):
                 lacking.append(name)
-    assert set(lacking) == HOURS
+    assert set(lacking) <= HOURS
 
 
 @pytest.mark.parametrize(

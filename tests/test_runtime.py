@@ -236,6 +236,13 @@ def test_a_backend_that_is_not_supported_is_refused(backend):
     assert "KERAS_BACKEND=tensorflow" in last
 
 
+@pytest.mark.parametrize("call", ["load_backbone('vgg16_mini', 64)", "load_run('a.keras')"])
+def test_so_it_is_without_setup(call):
+    done = start(f"import tlhelpers as tl; tl.{call}", KERAS_BACKEND="torch")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ValueError: Keras's backend must be tensorflow or jax. Received: 'tor")
+
+
 @pytest.mark.parametrize("backend", [pytest.param("numpy", marks=pytest.mark.slow), "torch"])
 def test_so_is_one_that_keras_json_names(backend, tmp_path):
     (tmp_path / "keras.json").write_text(f'{{"backend": "{backend}"}}')

@@ -221,19 +221,15 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def start_keras() -> list[str]:
-    """Import Keras on a backend that the package supports, and put its settings in order.
-
-    Returns:
-        A sentence for each setting that was not as the package needs it, and is now.
+def check_backend() -> None:
+    """Import Keras; refuse a backend that the package does not support.
 
     Raises:
         ValueError: If the backend is neither TensorFlow nor JAX.
         ImportError: If it is not installed.
 
     Example:
-        >>> start_keras()
-        []
+        >>> check_backend()
     """
     from_variable = os.environ.get("KERAS_BACKEND")
     named = f"KERAS_BACKEND={from_variable}" if from_variable else 'keras.json\'s "backend"'
@@ -251,6 +247,25 @@ def start_keras() -> list[str]:
             f"Keras's backend must be {' or '.join(BACKENDS)}. Received: {backend!r}, from {named}. "
             f"{advice}"
         )
+
+
+def start_keras() -> list[str]:
+    """Import Keras on a backend that the package supports, and put its settings in order.
+
+    Returns:
+        A sentence for each setting that was not as the package needs it, and is now.
+
+    Raises:
+        ValueError: If the backend is neither TensorFlow nor JAX.
+        ImportError: If it is not installed.
+
+    Example:
+        >>> start_keras()
+        []
+    """
+    check_backend()
+    import keras
+
     notes = []
     for name, needed in KERAS_SETTINGS.items():
         found = getattr(keras.config, name)()

@@ -158,6 +158,19 @@ class TestEmbedded:
         with pytest.raises(ValueError, match=r"train images must lie between 1 and 1,150"):
             load_dataset("digits", n_train=5000)
 
+    def test_validation_is_not_asked_for_more_than_there_is(self, plain, monkeypatch):
+        entry = datasets._PUBLISHED["digits"]
+        few = replace(entry, embedded=(entry.embedded[0], 100))
+        monkeypatch.setitem(datasets._PUBLISHED, "digits", few)
+        assert sizes(load_dataset("digits", n_train=1200)) == (1200, 100, 360)
+        assert sizes(load_dataset("digits", n_train=200)) == (200, 50, 360)
+
+    @pytest.mark.parametrize("name", ["pets", "digits"])
+    @pytest.mark.parametrize("knob", ["n_train", "n_test"])
+    def test_no_images(self, plain, name, knob):
+        with pytest.raises(ValueError, match=rf"^{knob} must be at least 1\. Received: 0\."):
+            load_dataset(name, **{knob: 0})
+
 
 class TestErrors:
     def test_unknown_name(self, plain):

@@ -41,6 +41,12 @@ def test_table():
     assert "<table" in found._repr_html_()
 
 
+def test_only_splits_to_judge_on_are_compared():
+    for split in ("train", "val"):
+        with pytest.raises(ValueError, match=f"'test' or 'validation'. Received: '{split}'"):
+            compare([made_up("scratch", 12), made_up("frozen", 4)], split=split)
+
+
 def test_gains_are_paired():
     runs = [made_up("scratch", 12), made_up("frozen", 4), made_up("tuned", 16)]
     found = compare(runs)

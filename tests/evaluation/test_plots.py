@@ -74,6 +74,11 @@ def test_image_grid():
         plots.image_grid(images[:0])
 
 
+def test_a_grid_has_columns():
+    with pytest.raises(ValueError, match=r"columns must be at least 1\. Received: 0\."):
+        plots.image_grid(np.zeros((2, 8, 8, 3), np.uint8), columns=0)
+
+
 def test_scores_show_intervals_and_the_reference():
     scores = [Score(0.7, 0.6, 0.8, 1000), Score(0.9, 0.85, 0.95, 1000)]
     (axis,) = plots.score_figure(["scratch", "tuned"], scores, 0.5, "chance").axes

@@ -54,7 +54,7 @@ def test_score():
     assert str(found) == "90.0% (85.1% to 93.4%, n = 200)"
     with pytest.raises(ValueError, match=r"shapes \(3,\) and \(4,\)"):
         score(np.zeros(3), np.zeros(4))
-    with pytest.raises(ValueError, match="n >= 1"):
+    with pytest.raises(ValueError, match="1 or more"):
         score(np.zeros(0), np.zeros(0))
 
 

@@ -285,8 +285,14 @@ class TestErrors:
             load_backbone("mobilenet_v2", 32)
 
     def test_missing_file(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"'pretrained', None or the path.*none.h5"):
+        with pytest.raises(FileNotFoundError, match=r"'pretrained', None, for.*none.h5, where"):
             load_backbone("vgg16_mini", 32, weights=tmp_path / "none.h5")
+
+    def test_scaled_random_weights_are_for_chains(self):
+        with pytest.raises(
+            ValueError, match=r"vgg16_mini are\. Received: 'resnet50'; weights=None"
+        ):
+            load_backbone("resnet50", 32, weights="random")
 
     @pytest.mark.filterwarnings("ignore:Skipping nested container")
     def test_weights_of_another_network(self, tmp_path):

@@ -117,6 +117,10 @@ class TestFeatureTransfer:
         assert probe.config["trained_parameters"] == 64 * 32 * 2 + 2
         assert probe.base is base
 
+    def test_a_grid_of_nothing(self, base, data):
+        with pytest.raises(ValueError, match="grid"):
+            feature_transfer(base, data, grid=0)
+
     def test_a_chosen_grid(self, base, data):
         run = feature_transfer(base, data, grid=2)
         assert run.grid == 2
@@ -359,6 +363,13 @@ class TestFromScratch:
         assert scratch.config["trained_parameters"] == base.model.count_params() + 32 * 2 + 2
         assert scratch.probabilities("validation").shape == (6, 2)
         np.testing.assert_allclose(scratch.probabilities().sum(axis=1), 1, atol=1e-5)
+
+    def test_its_config_says_that_views_are_new(self, base, data, probe):
+        recipe = Training(1, 16, 1e-3, views=3)
+        assert from_scratch(base, data, recipe=recipe).config["views"] is None
+        first = base.stages[0]  # nothing stays frozen, so no maps are kept
+        tuned = model_transfer(base, data, start=probe, unfreeze_from=first, recipe=recipe)
+        assert tuned.config["views"] is None
 
     @pytest.mark.slow
     def test_only_architecture_and_seed_decide_the_run(self, base, data, scratch):

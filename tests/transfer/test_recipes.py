@@ -117,3 +117,13 @@ def test_a_far_source_gets_larger_rates():
 
 def test_a_heads_rate_falls_only_where_features_are_large():
     assert [recipes.head_rate(spread) for spread in (0.0, 0.4, 1.0, 10.0)] == [1, 1, 1, 0.1]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"epochs": 0}, {"batch_size": 0}, {"views": -1}, {"learning_rate": -1.0}, {"dropout": 1.0}],
+)
+def test_a_recipe_that_can_not_be_followed(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=rf"^{name} (must be|is a share).* Received: "):
+        recipes.Training(**{"epochs": 1, "batch_size": 8, "learning_rate": 1e-3} | wrong)

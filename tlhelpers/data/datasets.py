@@ -77,11 +77,12 @@ def load_dataset(
         image_size: Height and width in pixels. Defaults to the table's.
         seed: Which images are drawn, or which are carved off for validation. Defaults to 0.
         **knobs: ``n_train``, the number of training images, to which ``n_train // 4`` for
-            validation are added; ``n_test``, the number of test images; ``shift``, another look under the same
-            labels ("colour", "texture", "blur", "sketch" or "contrast"; of photographs the embedded
-            tier has MobileNetV2's block 16 in "texture", "sketch" and "blur", with
-            n_train=480 and n_test=400); and for drawn images also the other knobs of :mod:`tlhelpers.worlds`:
-            ``relatedness``, ``label_noise`` (test labels stay true) and ``difficulty``.
+            validation are added, as long as there are so many; ``n_test``, the number of test
+            images; ``shift``, another look under the same labels ("colour", "texture", "blur",
+            "sketch" or "contrast"; of photographs the embedded tier has MobileNetV2's block 16 in
+            "texture", "sketch" and "blur", with n_train=480 and n_test=400); and for drawn images
+            also the other knobs of :mod:`tlhelpers.worlds`: ``relatedness``, ``label_noise`` (test
+            labels stay true) and ``difficulty``.
 
     Returns:
         The data set. Labels are noted in its splits as int64, images as uint8 RGB, 0 to 255.
@@ -114,6 +115,8 @@ def load_dataset(
         )
     for knob in {"n_train", "n_test"} & {key for key, value in knobs.items() if value is not None}:
         knobs[knob] = as_integer(knob, knobs[knob])
+        if knobs[knob] < 1:
+            raise ValueError(f"{knob} must be at least 1. Received: {knobs[knob]}.")
     seed = check_seed(seed)
     if tier is None:
         settle(lambda: files_of(name))
@@ -185,7 +188,8 @@ def _read(
     kept, carved = carve_rows(train.labels, validation_size, seed)
     held_out = train.take(carved, name="validation")
     train = _cut(train.take(kept), n_train, seed)
-    held_out = _cut(held_out, None if n_train is None else max(1, n_train // 4), seed)
+    if n_train is not None:  # larger training splits keep the validation split they have
+        held_out = _cut(held_out, min(len(held_out), max(1, n_train // 4)), seed)
     test_split = _cut(test_split, n_test, seed=0)
     if shift is not None:
         train, held_out, test_split = (s.shifted(shift) for s in (train, held_out, test_split))

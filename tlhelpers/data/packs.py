@@ -99,7 +99,7 @@ class RecordedNetwork:
         channels: Channels of each stage.
         digests: SHA-256 of its weights up to the end of each stage.
         file: Name of the features' file in the pack's folder.
-        source: Where the weights are from, with their file's digest and licence.
+        source: Name of the weights' file, or of how they were made.
     """
 
     backbone: str
@@ -119,7 +119,7 @@ class Pack:
     Attributes:
         name: The data set's name.
         about: Where the images are from: ``source`` (name, origin, digest, licence, note),
-            ``class_names``, ``image_size``, and versions of what computed.
+            ``class_names``, and versions of what computed.
         networks: The networks that saw the images.
         labels: int64 ``[n]``.
         is_test: bool ``[n]``: whether an image belongs to the test split.

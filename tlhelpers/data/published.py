@@ -167,7 +167,7 @@ def load_cifar10_records(archive: Path) -> dict[str, np.ndarray]:
     arrays = {}
     batches = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
     try:
-        with tarfile.open(archive) as packed:
+        with tarfile.open(archive, "r:gz") as packed:
             for part, names in batches.items():
                 files = [packed.extractfile(f"cifar-10-batches-bin/{name}.bin") for name in names]
                 content = b"".join(file.read(_BATCH * _RECORD) for file in files if file)

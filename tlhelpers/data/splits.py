@@ -623,7 +623,7 @@ class Dataset:
             >>> len(data.train), len(data.validation)
             (32, 8)
         """
-        if _positive("n", n) < 2:
+        if as_integer("n", n) < 2:
             raise ValueError(
                 "n must be at least 2, one image a class to train on and one to validate with. "
                 f"Received: n={n}."

@@ -72,7 +72,8 @@ def compare(runs: Sequence["Run"], *, split: str = "test") -> Comparison:
 
     Raises:
         TypeError: If one of them is no run.
-        ValueError: If there are fewer than two runs, or they were scored on different images.
+        ValueError: If there are fewer than two runs, they were scored on different images, or there
+            is no such split.
 
     Example:
         >>> import tlhelpers as tl
@@ -86,6 +87,8 @@ def compare(runs: Sequence["Run"], *, split: str = "test") -> Comparison:
 
     from tlhelpers.evaluation.plots import score_figure
 
+    if split not in ("test", "validation"):
+        raise ValueError(f"split is 'test' or 'validation'. Received: {split!r}.")
     runs = tuple(runs)
     if len(runs) < 2:
         raise ValueError(f"A comparison takes at least two runs. Received: {len(runs)}.")

@@ -80,12 +80,14 @@ def image_grid(
         The figure.
 
     Raises:
-        ValueError: If there are no images, or not as many titles.
+        ValueError: If there are no images, not as many titles, or no column.
 
     Example:
         >>> image_grid(np.zeros((3, 8, 8, 3), np.uint8), ["a", "b", "c"]).axes[0].get_title()
         'a'
     """
+    if columns < 1:
+        raise ValueError(f"columns must be at least 1. Received: {columns}.")
     if not len(images) or (titles is not None and len(titles) != len(images)):
         raise ValueError(
             "A grid needs at least one image, and as many titles as images. "

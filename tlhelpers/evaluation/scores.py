@@ -74,9 +74,9 @@ def score(predicted: np.ndarray, labels: np.ndarray) -> Score:
         75.0% (30.1% to 95.4%, n = 4)
     """
     predicted, labels = np.asarray(predicted), np.asarray(labels)
-    if predicted.shape != labels.shape or labels.ndim != 1:
+    if predicted.shape != labels.shape or labels.ndim != 1 or not len(labels):
         raise ValueError(
-            "Predicted classes and labels must be two lists of the same length. "
+            "Predicted classes and labels must be two lists of the same length, 1 or more. "
             f"Received: shapes {predicted.shape} and {labels.shape}."
         )
     right = int((predicted == labels).sum())

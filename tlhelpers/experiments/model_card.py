@@ -1,6 +1,6 @@
-"""The model card of `vgg16_mini`: what its weights were made from, and what they give.
+"""The model card of ``vgg16_mini``: what its weights were made from, and what they give.
 
-`python -m tlhelpers.experiments.model_card` writes the card anew. Every number in it comes from the JSON record
+``python -m tlhelpers.experiments.model_card`` writes the card anew. Every number in it comes from the JSON record
 beside the weights, and from the controlled study's records.
 """
 
@@ -32,7 +32,7 @@ def write_card(weights: Path = WEIGHTS_FILE, results: pandas.DataFrame | None = 
 
     Args:
         weights: The .npz file; its record is the .json of the same name, and trials are
-            read from `tried.json` in the same folder. Defaults to the shipped weights.
+            read from ``tried.json`` in the same folder. Defaults to the shipped weights.
         results: What :func:`tlhelpers.experiments.study.table` gives, from runs with these weights. Defaults
             to None: the card then says nothing about transfer.
 

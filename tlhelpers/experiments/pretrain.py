@@ -1,13 +1,13 @@
-"""Train `vgg16_mini` on the procedural source task: `python -m tlhelpers.experiments.pretrain`.
+"""Train ``vgg16_mini`` on the procedural source task: ``python -m tlhelpers.experiments.pretrain``.
 
-One network, several heads: the form of each image of `worlds.formulas`, by the last block and once
+One network, several heads: the form of each image of ``worlds.formulas``, by the last block and once
 more by the fourth, and five further labels of its parts. AdamW with warm-up and a cosine, label
 smoothing, flips, crops and changes of colour, at 64 and at 32 pixels by turns. Training is Keras's
-`fit`; an interrupted run goes on from `BackupAndRestore`'s last backup in the cache folder.
+``fit``; an interrupted run goes on from ``BackupAndRestore``'s last backup in the cache folder.
 
 The shipped weights come from a loop of this module's own with the same losses, views and schedule,
 but another order of random numbers. Weights made anew have other bits, as they have on any other
-machine: their source accuracy is as high (`tlhelpers.experiments.source_accuracy` compares).
+machine: their source accuracy is as high (``tlhelpers.experiments.source_accuracy`` compares).
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def draw_source(
     """Draw the source task.
 
     Returns:
-        uint8 images `[n, 64, 64, 3]` and int32 labels `[n, 6]`: the form, then one
+        uint8 images ``[n, 64, 64, 3]`` and int32 labels ``[n, 6]``: the form, then one
         column per further head, -1 where an image has no such label.
     """
     world = formulas(n, seed, SIZE, relatedness, difficulty=difficulty)
@@ -265,7 +265,7 @@ def train(
     Args:
         settings: What to train.
         cache: Folder for the backup.
-        callbacks: Further callbacks for Keras's `fit`. Defaults to none.
+        callbacks: Further callbacks for Keras's ``fit``. Defaults to none.
 
     Returns:
         The network, the model with all heads, and a record of the run.

@@ -1,4 +1,4 @@
-"""Compare pre-trained networks on the source task: `python -m tlhelpers.experiments.source_accuracy A.npz`.
+"""Compare pre-trained networks on the source task: ``python -m tlhelpers.experiments.source_accuracy A.npz``.
 
 The weights files hold no heads, so each network gets a new one: a softmax layer for the forms
 on the averages of its last block, fitted to images that the shipped network's training did not draw.

@@ -1,7 +1,7 @@
 """The controlled study: from scratch, frozen and fine-tuned, by labels and target.
 
-`make study` runs what is missing and records every result as soon as it is there; an
-interrupted study resumes. The network is always `vgg16_mini`, whose source task is drawn by
+``make study`` runs what is missing and records every result as soon as it is there; an
+interrupted study resumes. The network is always ``vgg16_mini``, whose source task is drawn by
 formulas: what it gives on photographs is part of the question.
 """
 
@@ -273,6 +273,8 @@ def _check(
     unknown = sorted(set(methods) - set(known))
     if unknown:
         raise ValueError(f"A method is one of {', '.join(known)}. Received: {', '.join(unknown)}.")
+    if not isinstance(labels, Sequence):
+        raise TypeError(f"labels are several counts, such as [5, 20]. Received: {labels!r}.")
     if seeds < 1 or min(labels, default=0) < 2:
         raise ValueError(
             "There must be at least one seed, and at least two labels a class, one of them for "

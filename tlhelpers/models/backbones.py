@@ -14,7 +14,7 @@ import numpy as np
 from tlhelpers.data.downloads import fetch, mirror, mirror_names, settle
 from tlhelpers.data.packs import NotAtHand, RecordedNetwork, find_network
 from tlhelpers.models import vgg16_mini
-from tlhelpers.runtime import may_fall_back, tier
+from tlhelpers.runtime import check_backend, may_fall_back, tier
 
 if TYPE_CHECKING:
     import keras
@@ -491,8 +491,9 @@ def load_backbone(
         a network whose features are recorded comes without its weights.
 
     Raises:
-        ValueError: If the name or the stage is unknown, the size is too small, or the file holds
-            fewer or other weights than are wanted, or some that are not finite.
+        ValueError: If the name or the stage is unknown, the size is too small, the file holds
+            fewer or other weights than are wanted, or some that are not finite, or Keras's backend
+            is neither TensorFlow nor JAX.
         FileNotFoundError: If ``weights`` is a path at which there is no file.
         tlhelpers.data.downloads.DownloadError: If the weights cannot be fetched.
 
@@ -511,6 +512,11 @@ def load_backbone(
         raise ValueError(
             f"Images must be at least {MIN_INPUT_SIZE} pixels wide, since the network halves them "
             f"five times. Received: input_size={input_size}."
+        )
+    if weights == "random" and not name.startswith("vgg16"):
+        raise ValueError(
+            'weights="random" scales channels along a chain of convolutions and pools, as vgg16 and '
+            f"vgg16_mini are. Received: {name!r}; weights=None gives random weights as Keras draws them."
         )
     last = cut or list(row.stages)[-1]
     ends = _up_to(last, row.stages, name)
@@ -532,6 +538,7 @@ def load_backbone(
                 row.source,
                 recorded=known,
             )
+    check_backend()
     whole = _build(name, input_size)
     layers = {
         stage: whole.layers[-1].name if layer == NETWORK_OUTPUT else layer
@@ -620,7 +627,8 @@ def _load_file(model: "keras.Model", path: Path, what: str, vouched: str = "") -
 
     if not path.is_file():
         raise FileNotFoundError(
-            f"weights must be 'pretrained', None or the path of a weights file. Received: {path}."
+            "weights must be 'pretrained', None, for VGG16 also 'random' or 'edges', or the path of a "
+            f"weights file. Received: {path}, where there is no file."
         )
     wanted = Counter(tuple(weight.shape) for weight in model.weights)
     held: Counter[tuple[int, ...]] = Counter()

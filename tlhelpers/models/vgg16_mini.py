@@ -3,7 +3,7 @@
 The layout and layer names are those of VGG16 (Simonyan and Zisserman 2015,
 https://arxiv.org/abs/1409.1556); widths are 16, 32, 64, 128, 128 instead of 64 to 512,
 and there is no BatchNorm, as in the original. The shipped weights were trained by
-`tlhelpers.experiments.pretrain` on `tlhelpers.worlds.formulas`.
+``tlhelpers.experiments.pretrain`` on ``tlhelpers.worlds.formulas``.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def build_vgg16_mini(input_size: int = 64, seed: int = 0) -> keras.Model:
         seed: Seed of the initial weights. Defaults to 0.
 
     Returns:
-        A `keras.Model` named "vgg16_mini" that takes *preprocessed* float32 images
-        `[b, input_size, input_size, 3]` and gives float32
-        `[b, input_size // 32, input_size // 32, 128]`.
+        A ``keras.Model`` named "vgg16_mini" that takes *preprocessed* float32 images
+        ``[b, input_size, input_size, 3]`` and gives float32
+        ``[b, input_size // 32, input_size // 32, 128]``.
 
     Example:
         >>> build_vgg16_mini(32).output_shape
@@ -128,8 +128,8 @@ def load_weights_into(model: keras.Model, path: Path | None = None) -> keras.Mod
 
     Args:
         model: A model with some or all of the layers "block1_conv1" to "block5_conv3",
-            such as one from `build_vgg16_mini`, whole or cut.
-        path: See `read_weights`. Defaults to the shipped weights.
+            such as one from ``build_vgg16_mini``, whole or cut.
+        path: See ``read_weights``. Defaults to the shipped weights.
 
     Returns:
         The same model.

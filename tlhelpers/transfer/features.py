@@ -132,8 +132,9 @@ def extract_features(
         engine: What runs the network: ``"keras"``, ``"openvino"``, or ``"auto"`` for OpenVINO where
             it is installed and pays; see :func:`tlhelpers.transfer.engine.choose_engine`. Defaults
             to ``"auto"``.
-        precision: ``"float32"``, or ``"bfloat16"``, which OpenVINO computes faster on processors
-            with instructions for it, and less exactly. Defaults to ``"float32"``.
+        precision: What OpenVINO computes in: ``"float32"``, or ``"bfloat16"``, which is faster on
+            processors with instructions for it, and less exact. Keras's engine computes in the
+            precision that :func:`tlhelpers.setup` was given. Defaults to ``"float32"``.
         progress: Whether to show how far it is when it takes more than some seconds. Defaults to
             True.
 

@@ -62,7 +62,7 @@ def feature_transfer(
         The run, named ``"frozen"``.
 
     Raises:
-        ValueError: If a class has no training image, or there is no such class_weight.
+        ValueError: If a class has no training image, or there is no such grid or class_weight.
 
     Example:
         >>> import tlhelpers as tl
@@ -76,9 +76,11 @@ def feature_transfer(
     started = time.perf_counter()
     class_weight = _say_weights(data, class_weight)
     recorded = isinstance(base, RecordedBackbone)
-    cells = grid or (
-        1 if recorded or data.train.pack else recipes.feature_grid(*base.model.output_shape[2:])
-    )
+    cells = grid
+    if cells is None:
+        cells = 1
+        if not (recorded or data.train.pack):
+            cells = recipes.feature_grid(*base.model.output_shape[2:])
     head = fit_linear_head(
         extract_features(base, data.train, grid=cells),
         data.train.labels,
@@ -182,7 +184,9 @@ def model_transfer(
         if _can_be_kept(trunk, data, recipe):
             rest = own.after(frozen[-1])
             batches = _cached_batches(trunk, data, recipe, augmentation, seed)
-    batches = batches or _image_batches(data, own.input_size, recipe, augmentation, seed)
+    if batches is None:
+        recipe = _new_views(recipe)
+        batches = _image_batches(data, own.input_size, recipe, augmentation, seed)
     config = {
         "method": "model_transfer",
         **_about(base, data, start.grid, seed),
@@ -236,7 +240,7 @@ def from_scratch(
 
     started = time.perf_counter()
     check_callbacks(callbacks, data)
-    recipe = recipe or recipes.from_scratch(len(data.train))
+    recipe = _new_views(recipe or recipes.from_scratch(len(data.train)))
     recipe = replace(recipe, class_weight=_say_weights(data, recipe.class_weight))
     own = base.with_random_weights(seed)
     keras.utils.set_random_seed(seed)
@@ -366,6 +370,11 @@ def _say_changes(
 ) -> dict[str, Any] | None:
     """Return how views differ from the images, or None where there are no views."""
     return None if recipe.views == 0 else asdict(augmentation or Augmentation())
+
+
+def _new_views(recipe: recipes.Training) -> recipes.Training:
+    """Return the recipe as it is carried out where no maps are kept: every view is a new one."""
+    return replace(recipe, views=None) if recipe.views else recipe
 
 
 def _can_be_kept(trunk: Backbone, data: Dataset, recipe: recipes.Training) -> bool:

@@ -43,8 +43,13 @@ class Training:
         dropout: Share of pooled features dropped before the head.
         patience: Epochs without a lower validation loss before training stops, or None where
             validation images are too few to tell: then all epochs are run, and the last one kept.
-        views: Augmented copies of each training image; 0 for none, None for a new one every time.
+        views: Augmented copies of each training image that :func:`tlhelpers.model_transfer` keeps
+            the frozen stages' maps of, seen in turn with the image itself; 0 for none. None for
+            new ones at every step, as always where no such maps are kept.
         class_weight: How classes count in the loss; see :func:`class_weights`.
+
+    Raises:
+        ValueError: If a number is below what makes sense.
     """
 
     epochs: int
@@ -58,6 +63,16 @@ class Training:
     patience: int | None = None
     views: int | None = None
     class_weight: str | None = "auto"
+
+    def __post_init__(self) -> None:
+        """Check what no training can be done with."""
+        least = {"epochs": 1, "batch_size": 1, "learning_rate": 0, "weight_decay": 0, "views": 0}
+        for name, lowest in least.items():
+            value = getattr(self, name)
+            if value is not None and not value >= lowest:
+                raise ValueError(f"{name} must be at least {lowest}. Received: {value}.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is a share from 0 to below 1. Received: {self.dropout}.")
 
 
 def class_weights(counts: Sequence[int], choice: str | None) -> dict[int, float] | None:

@@ -19,7 +19,7 @@ from tlhelpers.data.images import UnreadableImageError, check_fit, read_image, r
 from tlhelpers.data.layout import Layout, files_below
 from tlhelpers.data.splits import in_threads
 from tlhelpers.files import replacing, set_aside, write_atomically
-from tlhelpers.runtime import installed_version
+from tlhelpers.runtime import check_backend, installed_version
 from tlhelpers.transfer.engine import ExportFailedError, choose_engine, forward_pass
 from tlhelpers.transfer.recipes import inference_batch_size
 from tlhelpers.transfer.runs import card_path, digest_of_names
@@ -247,7 +247,8 @@ def load_run(path: str | os.PathLike[str]) -> SavedRun:
 
     Raises:
         FileNotFoundError: If one of the two files is missing.
-        ValueError: If they don't belong together, or this version of Keras can't read the model.
+        ValueError: If they don't belong together, this version of Keras can't read the model, or its
+            backend is neither TensorFlow nor JAX.
 
     Example:
         >>> import tlhelpers as tl
@@ -257,6 +258,7 @@ def load_run(path: str | os.PathLike[str]) -> SavedRun:
         0    True
         Name: class, dtype: bool
     """
+    check_backend()
     import keras
 
     path = Path(path)

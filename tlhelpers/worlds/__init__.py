@@ -1,7 +1,7 @@
 """Procedural image worlds: drawn data whose difficulty and relatedness are knobs.
 
-`pets` are the embedded cats and dogs, `objects` the embedded ten-class set, `formulas`
-the source task on which `vgg16_mini` is pre-trained. Nothing is read from files; the
+``pets`` are drawn cats and dogs, ``objects`` things of ten classes, ``formulas``
+the source task on which ``vgg16_mini`` is pre-trained. Nothing is read from files; the
 same seed gives the same bytes on any platform.
 
 Example:

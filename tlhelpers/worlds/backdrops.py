@@ -124,14 +124,14 @@ _PAINTERS = (_room, _garden, _gradient, _pattern, _clouds, _lights)
 
 
 def paint_backdrop(canvas: Canvas, draws: Draws) -> np.ndarray:
-    """Paint a background of a random kind on each image and return its name `[n]`."""
+    """Paint a background of a random kind on each image and return its name ``[n]``."""
     kinds = draws.integer(len(BACKDROPS))
     canvas.split(draws, kinds, _PAINTERS)
     return np.array(BACKDROPS)[kinds]
 
 
 def paint_occlusion(canvas: Canvas, draws: Draws, probability: float) -> np.ndarray:
-    """Put something in front of some images and return what, `[n]`."""
+    """Put something in front of some images and return what, ``[n]``."""
     kinds = np.where(draws.chance(probability), 1 + draws.integer(3), 0)
     canvas.split(draws, kinds - 1, (_plant, _fence, _edge))
     return np.array(OCCLUSIONS)[kinds]
@@ -187,7 +187,7 @@ def light_scene(canvas: Canvas, draws: Draws, strength: float) -> np.ndarray:
         strength: 0 to 1: how uneven, tinted and noisy the light is.
 
     Returns:
-        Brightness `[n]` of the light in the middle of the image.
+        Brightness ``[n]`` of the light in the middle of the image.
     """
     x, y = canvas.grid()
     turns = draws.unit()

@@ -1,6 +1,6 @@
 """Painting anti-aliased shapes onto a whole batch of images at once.
 
-A shape is a signed distance (negative inside) in the coordinates of a `Frame`; a
+A shape is a signed distance (negative inside) in the coordinates of a ``Frame``; a
 pixel's cover is how far it lies inside, clipped over one pixel's width. Only exactly
 rounded arithmetic is used (+, -, *, /, sqrt), so pixels agree on every platform.
 """
@@ -29,17 +29,17 @@ def sine(turns: np.ndarray) -> np.ndarray:
 
 
 def cosine(turns: np.ndarray) -> np.ndarray:
-    """Cosine of an angle in turns; see `sine`."""
+    """Cosine of an angle in turns; see ``sine``."""
     return sine(turns + F32(0.25))
 
 
 def per_image(values: float | np.ndarray, n: int) -> np.ndarray:
-    """A float32 array `[n]` from a number or an array `[n]`."""
+    """A float32 array ``[n]`` from a number or an array ``[n]``."""
     return np.broadcast_to(np.asarray(values, F32), (n,))
 
 
 def as_field(values: np.ndarray) -> np.ndarray:
-    """Per-image values `[n]` shaped `[n, 1, 1]`, to combine with pixel fields."""
+    """Per-image values ``[n]`` shaped ``[n, 1, 1]``, to combine with pixel fields."""
     return np.asarray(values, F32)[:, None, None]
 
 
@@ -47,7 +47,7 @@ def as_field(values: np.ndarray) -> np.ndarray:
 class Frame:
     """A coordinate frame per image: origin, the two axes, and the length of a unit.
 
-    The image itself reaches from -1 to 1 in x (right) and y (down). All `[n]` float32.
+    The image itself reaches from -1 to 1 in x (right) and y (down). All ``[n]`` float32.
     """
 
     x: np.ndarray
@@ -60,13 +60,13 @@ class Frame:
 
     @classmethod
     def place(cls, n: int, x=0.0, y=0.0, turns=0.0, scale=1.0) -> Frame:
-        """A frame at (x, y), turned clockwise by `turns`, a unit being `scale` long."""
+        """A frame at (x, y), turned clockwise by ``turns``, a unit being ``scale`` long."""
         one = np.ones(n, F32)
         image = cls(0 * one, 0 * one, one, 0 * one, 0 * one, one, one)
         return image.at(x, y, turns, scale)
 
     def at(self, u=0.0, v=0.0, turns=0.0, scale=1.0, mirror=1.0) -> Frame:
-        """A frame placed in this one; `mirror=-1` turns its u axis round."""
+        """A frame placed in this one; ``mirror=-1`` turns its u axis round."""
         n = len(self.x)
         u, v, turns, scale, mirror = (per_image(a, n) for a in (u, v, turns, scale, mirror))
         c, s = cosine(turns) * scale, sine(turns) * scale
@@ -86,7 +86,7 @@ class Frame:
 
 
 class Canvas:
-    """A batch of images being painted: `pixels`, float32 `[n, 3, size, size]`, 0 to 1."""
+    """A batch of images being painted: ``pixels``, float32 ``[n, 3, size, size]``, 0 to 1."""
 
     def __init__(self, pixels: np.ndarray):
         """Paint on these pixels, in place."""
@@ -100,7 +100,7 @@ class Canvas:
         return cls(np.zeros((n, 3, size, size), F32))
 
     def rows(self, index: np.ndarray) -> Canvas:
-        """A copy of some of the images; give it back with `put`."""
+        """A copy of some of the images; give it back with ``put``."""
         return Canvas(self.pixels[index])
 
     def put(self, index: np.ndarray, part: Canvas) -> None:
@@ -112,7 +112,7 @@ class Canvas:
 
         Args:
             draws: The images' draws; each painter gets its own.
-            kinds: int array `[n]`, which painter paints an image; others are left alone.
+            kinds: int array ``[n]``, which painter paints an image; others are left alone.
             painters: Functions of (canvas, draws, rows), rows being the images' places.
         """
         for kind, painter in enumerate(painters):
@@ -124,19 +124,19 @@ class Canvas:
                 self.put(rows, part)
 
     def grid(self) -> tuple[np.ndarray, np.ndarray]:
-        """Image coordinates of the pixel centres: x `[1, 1, size]` and y `[1, size, 1]`."""
+        """Image coordinates of the pixel centres: x ``[1, 1, size]`` and y ``[1, size, 1]``."""
         line = (np.arange(self.size, dtype=F32) + F32(0.5)) * self.pixel - F32(1.0)
         return line[None, None, :], line[None, :, None]
 
     def blend(self, cover: np.ndarray, ink: np.ndarray) -> None:
-        """Blend ink `[n, 3]` or `[n, 3, size, size]` over everything by `cover` `[n, h, w]`."""
+        """Blend ink ``[n, 3]`` or ``[n, 3, size, size]`` over everything by ``cover`` ``[n, h, w]``."""
         ink = ink[:, :, None, None] if ink.ndim == 2 else ink
         self.pixels += cover[:, None] * (ink - self.pixels)
 
     def spread(
         self, frame: Frame, ink: Callable[[np.ndarray, np.ndarray], np.ndarray]
     ) -> np.ndarray:
-        """An ink laid out over the whole image `[n, 3, size, size]`, for several parts to share."""
+        """An ink laid out over the whole image ``[n, 3, size, size]``, for several parts to share."""
         line = np.broadcast_to(np.arange(self.size), (self.n, self.size))
         return ink(*self._local(frame, line, line))
 
@@ -161,9 +161,9 @@ class Canvas:
             frame: Where the shape stands.
             reach: Half side of the window, in units of the frame: the shape's radius.
             distance: Signed distance of the frame's (u, v), in its units.
-            ink: Colours `[n, 3]`, a function of (u, v) giving `[n, 3, h, w]`, or a field
-                over the image `[n, 3, size, size]` (see `spread`).
-            opacity: 0 to 1, a number or `[n]`. Defaults to 1.
+            ink: Colours ``[n, 3]``, a function of (u, v) giving ``[n, 3, h, w]``, or a field
+                over the image ``[n, 3, size, size]`` (see ``spread``).
+            opacity: 0 to 1, a number or ``[n]``. Defaults to 1.
             soft: Width of the edge in units of the frame. Defaults to 0: one pixel.
             rim: How much the ink darkens towards the edge, 0 to 1. Defaults to 0.
             rim_width: Width of that darkening, in units of the frame.
@@ -195,7 +195,7 @@ class Canvas:
         windows[at] = change
 
     def _local(self, frame: Frame, rows: np.ndarray, columns: np.ndarray):
-        """The frame's u and v, `[n, h, w]`, of some rows `[n, h]` and columns `[n, w]`."""
+        """The frame's u and v, ``[n, h, w]``, of some rows ``[n, h]`` and columns ``[n, w]``."""
         dx = (columns.astype(F32) + F32(0.5)) * self.pixel - F32(1.0) - frame.x[:, None]
         dy = (rows.astype(F32) + F32(0.5)) * self.pixel - F32(1.0) - frame.y[:, None]
         determinant = frame.ux * frame.vy - frame.uy * frame.vx
@@ -206,13 +206,13 @@ class Canvas:
         return u, v
 
     def _all_windows(self, field: np.ndarray, side: int) -> np.ndarray:
-        """Every square window of this side in `[n, 3, size, size]`, as a view and not a copy."""
+        """Every square window of this side in ``[n, 3, size, size]``, as a view and not a copy."""
         if side == self.size:
             return field
         return sliding_window_view(field, (side, side), axis=(2, 3), writeable=True)
 
     def _window(self, frame: Frame, reach: float):
-        """Rows `[n, w]`, columns `[n, w]` of the windows, and their index in `_all_windows`."""
+        """Rows ``[n, w]``, columns ``[n, w]`` of the windows, and their index in ``_all_windows``."""
         # The batch's largest frame sets the side, so a window that cut a shape off would cut it
         # elsewhere in another batch. At a sharp tip the edge is blurred over two pixels.
         side = int(np.ceil(2 * (reach * float(frame.scale.max()) / float(self.pixel) + 2)))

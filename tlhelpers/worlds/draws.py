@@ -29,7 +29,7 @@ class Draws:
     Args:
         world: Name of the world; two worlds of one seed share no numbers.
         seed: Any integer from 0 to 2**63 - 1.
-        images: int array `[n]`, the images' places in the world.
+        images: int array ``[n]``, the images' places in the world.
 
     Example:
         >>> draws = Draws("pets", 0, np.arange(3))
@@ -63,46 +63,46 @@ class Draws:
         return _mix(self._keys + np.array([self._count], np.uint64) * _STEP)
 
     def unit(self) -> np.ndarray:
-        """One float32 in [0, 1) per image, `[n]`; 24 bits, so exact in float32."""
+        """One float32 in [0, 1) per image, ``[n]``; 24 bits, so exact in float32."""
         return (self._bits() >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 
     def uniform(self, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
-        """One float32 from `low` to `high` per image, `[n]`."""
+        """One float32 from ``low`` to ``high`` per image, ``[n]``."""
         low, high = np.asarray(low, np.float32), np.asarray(high, np.float32)
         return low + (high - low) * self.unit()
 
     def around(self, spread: float) -> np.ndarray:
-        """One float32 from -spread to spread per image, denser in the middle, `[n]`."""
+        """One float32 from -spread to spread per image, denser in the middle, ``[n]``."""
         return np.float32(spread) * (self.unit() + self.unit() - np.float32(1.0))
 
     def chance(self, probability: float | np.ndarray) -> np.ndarray:
-        """One bool per image, true with `probability`, `[n]`."""
+        """One bool per image, true with ``probability``, ``[n]``."""
         return self.unit() < np.asarray(probability, np.float32)
 
     def sign(self) -> np.ndarray:
-        """-1 or 1 per image, float32 `[n]`."""
+        """-1 or 1 per image, float32 ``[n]``."""
         return np.where(self.chance(0.5), np.float32(1.0), np.float32(-1.0))
 
     def integer(self, count: int) -> np.ndarray:
-        """One int64 from 0 to count - 1 per image, `[n]`."""
+        """One int64 from 0 to count - 1 per image, ``[n]``."""
         return (self.unit() * np.float32(count)).astype(np.int64).clip(0, count - 1)
 
     def pick(self, table: np.ndarray) -> np.ndarray:
-        """One row of `table` per image."""
+        """One row of ``table`` per image."""
         return table[self.integer(len(table))]
 
 
 def balanced_labels(world: str, seed: int, images: np.ndarray, classes: int) -> np.ndarray:
-    """Labels such that every whole block of `classes` images holds each class once.
+    """Labels such that every whole block of ``classes`` images holds each class once.
 
     Args:
         world: Name of the world.
         seed: Seed of the world.
-        images: int array `[n]`, places in the world.
+        images: int array ``[n]``, places in the world.
         classes: Number of classes.
 
     Returns:
-        int64 array `[n]` of labels from 0 to `classes` - 1.
+        int64 array ``[n]`` of labels from 0 to ``classes`` - 1.
     """
     images = np.asarray(images, np.int64)
     blocks, block_of_image = np.unique(images // classes, return_inverse=True)

@@ -1,4 +1,4 @@
-"""The source task: forms made by formulas, on which `vgg16_mini` is pre-trained.
+"""The source task: forms made by formulas, on which ``vgg16_mini`` is pre-trained.
 
 Contours, fractals, blobs with parts and solids stuck together, each filled with one of
 24 textures. No cat, no dog and none of the ten things is ever drawn or named.
@@ -60,17 +60,17 @@ def formulas(
             light, as pets and objects have. The others show only gratings whose
             directions and frequencies are the label. Defaults to 1.
         label_noise: 0 to 1, the share of labels replaced by another class; the true ones
-            stay in `conditions["true_label"]`. Defaults to 0.
+            stay in ``conditions["true_label"]``. Defaults to 0.
         shift: Another look under the same labels: None, "colour", "texture", "blur",
             "sketch" or "contrast". Defaults to None.
         difficulty: 0 to 1: how widely place and scale vary, how uneven the light is and
             how often something stands in front. Defaults to 0.5.
 
     Returns:
-        A `World` of 148 classes whose `conditions` hold further labels (int64, -1 where
-        there is none: `texture`, 0 to 23, the form's surface; `appendage` and `mark`, 0
-        to 7, of blobs; `large` and `small`, 0 to 5, of assemblies), `scale`, `x`, `y`, `turns`,
-        `background`, `occlusion`, `light`, `related` and `true_label`.
+        A ``World`` of 148 classes whose ``conditions`` hold further labels (int64, -1 where
+        there is none: ``texture``, 0 to 23, the form's surface; ``appendage`` and ``mark``, 0
+        to 7, of blobs; ``large`` and ``small``, 0 to 5, of assemblies), ``scale``, ``x``, ``y``, ``turns``,
+        ``background``, ``occlusion``, ``light``, ``related`` and ``true_label``.
 
     Raises:
         ValueError: If a knob is outside its range.

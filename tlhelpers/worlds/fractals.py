@@ -20,7 +20,7 @@ SKIPPED = 8
 
 
 def affine_maps(classes: int) -> np.ndarray:
-    """The maps of each class: float32 `[classes, MAPS, 6]`, rows a, b, c, d, e, f."""
+    """The maps of each class: float32 ``[classes, MAPS, 6]``, rows a, b, c, d, e, f."""
     draws = Draws("fractals", 0, np.arange(classes * MAPS))
     first, second = draws.unit(), draws.unit()
     wide, narrow = draws.uniform(0.5, 0.82), draws.uniform(0.3, 0.6)
@@ -40,12 +40,12 @@ def attractor(kinds: np.ndarray, draws: Draws, classes: int) -> tuple[np.ndarray
     """Points of each image's attractor, scaled to reach from -1 to 1.
 
     Args:
-        kinds: int array `[n]`, classes.
+        kinds: int array ``[n]``, classes.
         draws: Where the jitter of the maps comes from.
         classes: Number of classes.
 
     Returns:
-        Two float32 arrays `[n, points]`: u and v.
+        Two float32 arrays ``[n, points]``: u and v.
     """
     n = len(kinds)
     maps = affine_maps(classes)[kinds]
@@ -83,9 +83,9 @@ def paint_fractal(
         canvas: Where to paint.
         draws: The images' draws.
         frame: Frames in which the fractals reach from -1 to 1.
-        kinds: int array `[n]`, classes of fractal.
+        kinds: int array ``[n]``, classes of fractal.
         classes: Number of classes.
-        ink: Colours `[n, 3]`.
+        ink: Colours ``[n, 3]``.
     """
     u, v = attractor(kinds, draws, classes)
     x = frame.x[:, None] + frame.ux[:, None] * u + frame.vx[:, None] * v

@@ -32,10 +32,10 @@ class Fur:
     """The coat of each animal in a batch: every colour a painter of animals asks for.
 
     Attributes:
-        name: Name of the base colour, `[n]`.
-        pattern: Name of the pattern, `[n]`.
-        light, muzzle, paw, inner, nose, whisker: Colours `[n, 3]`.
-        bib: 0 or 1, `[n]`: whether chest and brows are light.
+        name: Name of the base colour, ``[n]``.
+        pattern: Name of the pattern, ``[n]``.
+        light, muzzle, paw, inner, nose, whisker: Colours ``[n, 3]``.
+        bib: 0 or 1, ``[n]``: whether chest and brows are light.
     """
 
     def __init__(self, draws: Draws):
@@ -93,7 +93,7 @@ class Fur:
         Args:
             u0: Place of the part beside the head's middle, so that patches run on.
             seed_v: Place of the part above or below the head's middle.
-            mask_at: Where a light blaze runs down the face, `[n]`; None for no blaze.
+            mask_at: Where a light blaze runs down the face, ``[n]``; None for no blaze.
             brow: Whether stripes gather on the forehead.
             ear: Whether this part may be darker as a whole.
         """

@@ -1,4 +1,4 @@
-"""Ten kinds of things at 32 pixels: the embedded stand-in for CIFAR-10.
+"""Ten kinds of drawn things at 32 pixels.
 
 Shape, surface and colour each say something about the class and none says all: colours
 come from the class's own two paints in two thirds of the images and from anywhere in the
@@ -37,7 +37,7 @@ def objects(
         relatedness: 0 to 1, the share of images that show a thing. The others show
             only a texture whose kind is the label. Defaults to 1.
         label_noise: 0 to 1, the share of labels replaced by another class; the true ones
-            stay in `conditions["true_label"]`. Defaults to 0.
+            stay in ``conditions["true_label"]``. Defaults to 0.
         shift: Another look under the same labels: None, "colour", "texture", "blur",
             "sketch" or "contrast". Defaults to None.
         difficulty: 0 to 1: how widely pose, place and scale vary, how rarely paint and
@@ -45,8 +45,8 @@ def objects(
             Defaults to 0.5.
 
     Returns:
-        A `World` whose `conditions` hold `scale`, `x`, `y`, `turns`, `usual_paint`,
-        `surface`, `background`, `occlusion`, `light`, `related` and `true_label`.
+        A ``World`` whose ``conditions`` hold ``scale``, ``x``, ``y``, ``turns``, ``usual_paint``,
+        ``surface``, ``background``, ``occlusion``, ``light``, ``related`` and ``true_label``.
 
     Raises:
         ValueError: If a knob is outside its range.

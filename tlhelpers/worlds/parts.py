@@ -112,10 +112,10 @@ def paint_creatures(
     """Paint blobs with one to five appendages of a kind and one to four marks of a kind.
 
     Args:
-        canvas: Where to paint, `n` images.
+        canvas: Where to paint, ``n`` images.
         draws: The images' draws.
         frame: Frames in which a body has about radius 1.
-        kinds: int array `[n]`, 8 * appendage + mark.
+        kinds: int array ``[n]``, 8 * appendage + mark.
         ink: Ink of the bodies.
     """
     main, other = colours(draws, 0.05, 1.0), colours(draws, 0.05, 1.0)
@@ -192,12 +192,12 @@ def paint_assemblies(
     """Paint a large solid with one to three small ones stuck to it in random places.
 
     Args:
-        canvas: Where to paint, `n` images.
+        canvas: Where to paint, ``n`` images.
         draws: The images' draws.
         frame: Frames in which the large solid has about radius 0.8.
-        kinds: int array `[n]`, 6 * large + small.
+        kinds: int array ``[n]``, 6 * large + small.
         ink: A function giving the ink of some rows: the large solid's surface.
-        second: Colours `[n, 3]` of the small ones.
+        second: Colours ``[n, 3]`` of the small ones.
     """
     count, start, behind = draws.integer(3), draws.unit(), draws.chance(0.5)
 

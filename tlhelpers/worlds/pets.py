@@ -47,15 +47,15 @@ def pets(
             only a texture whose kind is the label, so a network trained at 0 learns
             nothing about animals. Defaults to 1.
         label_noise: 0 to 1, the share of labels replaced by the other class; the true
-            ones stay in `conditions["true_label"]`. Defaults to 0.
+            ones stay in ``conditions["true_label"]``. Defaults to 0.
         shift: Another look under the same labels: None, "colour", "texture", "blur",
             "sketch" or "contrast". Defaults to None.
         difficulty: 0 to 1: how widely pose, place and scale vary, how uneven the light
             is and how often something stands in front. Defaults to 0.5.
 
     Returns:
-        A `World` whose `conditions` hold `scale`, `x`, `y`, `turn`, `tilt`, `fur`,
-        `pattern`, `ears`, `background`, `occlusion`, `light`, `related` and `true_label`.
+        A ``World`` whose ``conditions`` hold ``scale``, ``x``, ``y``, ``turn``, ``tilt``, ``fur``,
+        ``pattern``, ``ears``, ``background``, ``occlusion``, ``light``, ``related`` and ``true_label``.
 
     Raises:
         ValueError: If a knob is outside its range.
@@ -96,7 +96,7 @@ def pet_masks(
         difficulty: 0 to 1. Defaults to 0.5.
 
     Returns:
-        bool `[n, image_size, image_size]`, True where at least half of a pixel is animal.
+        bool ``[n, image_size, image_size]``, True where at least half of a pixel is animal.
 
     Raises:
         ValueError: If a knob is outside its range.

@@ -1,6 +1,6 @@
 """Signed distances of simple shapes: negative inside, in the units of the frame.
 
-Sizes may be numbers or per-image arrays `[n]`. Formulas after Inigo Quilez,
+Sizes may be numbers or per-image arrays ``[n]``. Formulas after Inigo Quilez,
 https://iquilezles.org/articles/distfunctions2d/, with a cheap ellipse.
 """
 
@@ -59,7 +59,7 @@ def wedge(half_base, height, corner=0.0) -> Distance:
 
 
 def capsule(u0, v0, u1, v1, radius, end_radius=None) -> Distance:
-    """A line from (u0, v0) to (u1, v1) of some radius, tapering to `end_radius`."""
+    """A line from (u0, v0) to (u1, v1) of some radius, tapering to ``end_radius``."""
     u0, v0, u1, v1, radius = (_size(a) for a in (u0, v0, u1, v1, radius))
     taper = F32(0.0) if end_radius is None else _size(end_radius) - radius
     du, dv = u1 - u0, v1 - v0
@@ -75,7 +75,7 @@ def capsule(u0, v0, u1, v1, radius, end_radius=None) -> Distance:
 
 
 def curve(points: list, radius, end_radius=None) -> Distance:
-    """A tapering polyline through `points`, pairs of numbers or of arrays `[n]`."""
+    """A tapering polyline through ``points``, pairs of numbers or of arrays ``[n]``."""
     end_radius = radius if end_radius is None else end_radius
     steps = len(points) - 1
     pieces = []
@@ -129,11 +129,11 @@ def moved(shape: Distance, u0, v0) -> Distance:
 
 
 def harmonics(amplitudes: np.ndarray, phases: np.ndarray, first: int = 2) -> Distance:
-    """A closed contour of radius 1 + sum of a_k cos(k angle + phase_k), k from `first`.
+    """A closed contour of radius 1 + sum of a_k cos(k angle + phase_k), k from ``first``.
 
     Args:
-        amplitudes: `[n, m]`, in units of the mean radius.
-        phases: `[n, m]`, in turns.
+        amplitudes: ``[n, m]``, in units of the mean radius.
+        phases: ``[n, m]``, in turns.
         first: The lowest harmonic. Defaults to 2.
     """
     weights_c = amplitudes * cosine(phases)
@@ -157,7 +157,7 @@ def harmonics(amplitudes: np.ndarray, phases: np.ndarray, first: int = 2) -> Dis
 
 
 def star(points: np.ndarray | float, inner) -> Distance:
-    """A rounded star: radius swinging between `inner` and 1 over `points` tips."""
+    """A rounded star: radius swinging between ``inner`` and 1 over ``points`` tips."""
     points, inner = _size(points), _size(inner)
 
     def distance(u, v):

@@ -12,7 +12,7 @@ from tlhelpers.worlds.textures import noise, stripes
 
 
 def _grey(pixels: np.ndarray) -> np.ndarray:
-    """Brightness `[n, h, w]` of pixels `[n, 3, h, w]`."""
+    """Brightness ``[n, h, w]`` of pixels ``[n, 3, h, w]``."""
     return F32(0.3) * pixels[:, 0] + F32(0.59) * pixels[:, 1] + F32(0.11) * pixels[:, 2]
 
 
@@ -92,12 +92,12 @@ def shift_image(image: np.ndarray, shift: str, key: int) -> np.ndarray:
     """Give an image that was not drawn here another look.
 
     Args:
-        image: uint8 `[h, w, 3]`, RGB.
-        shift: A name of `SHIFTS`.
+        image: uint8 ``[h, w, 3]``, RGB.
+        shift: A name of ``SHIFTS``.
         key: Any integer from 0 to 2**64 - 1, of which what varies from image to image is drawn.
 
     Returns:
-        uint8 `[h, w, 3]`.
+        uint8 ``[h, w, 3]``.
 
     Example:
         >>> shift_image(np.full((32, 32, 3), 200, np.uint8), "sketch", 0).max()

@@ -13,7 +13,7 @@ TILE = 256
 
 
 def _upsample(grid: np.ndarray) -> np.ndarray:
-    """A periodic grid `[k, k]` interpolated to `[TILE, TILE]`, smoothly."""
+    """A periodic grid ``[k, k]`` interpolated to ``[TILE, TILE]``, smoothly."""
     k = len(grid)
     place = np.arange(TILE) * (k / TILE)
     low = place.astype(np.int64)
@@ -26,7 +26,7 @@ def _upsample(grid: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def noise_tiles() -> dict[str, np.ndarray]:
-    """Periodic noise `[TILE * TILE]`: "cloud" (1/f), "blobs" (one scale), "grain" (white)."""
+    """Periodic noise ``[TILE * TILE]``: "cloud" (1/f), "blobs" (one scale), "grain" (white)."""
     draws = Draws("noise", 0, np.arange(2 * TILE * TILE + 32 * 32))
     values = draws.unit()
     grain = values[: TILE * TILE]
@@ -41,7 +41,7 @@ def noise_tiles() -> dict[str, np.ndarray]:
 
 
 def noise(kind: str, u: np.ndarray, v: np.ndarray, scale, u0, v0) -> np.ndarray:
-    """Noise at (u, v): `scale` tiles a unit, from the per-image corner (u0, v0) in tiles."""
+    """Noise at (u, v): ``scale`` tiles a unit, from the per-image corner (u0, v0) in tiles."""
     tile = noise_tiles()[kind]
     step = as_field(per_image(scale, len(u0)) * F32(TILE))
     column = ((u * step) + as_field(u0 * F32(TILE))).astype(np.int32) & (TILE - 1)
@@ -50,20 +50,20 @@ def noise(kind: str, u: np.ndarray, v: np.ndarray, scale, u0, v0) -> np.ndarray:
 
 
 def stripes(u, v, turns, frequency, phase, sharp=2.0) -> np.ndarray:
-    """Parallel stripes across direction `turns`, `frequency` a unit; 0 to 1."""
+    """Parallel stripes across direction ``turns``, ``frequency`` a unit; 0 to 1."""
     along = as_field(cosine(turns) * frequency) * u
     along = along + as_field(sine(turns) * frequency) * v + as_field(phase)
     return np.clip(F32(0.5) + F32(0.5 * sharp) * sine(along), 0, 1)
 
 
 def mix(mask: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Colours `[n, 3, h, w]` from `low` `[n, 3]` (mask 0) to `high` `[n, 3]` (mask 1)."""
+    """Colours ``[n, 3, h, w]`` from ``low`` ``[n, 3]`` (mask 0) to ``high`` ``[n, 3]`` (mask 1)."""
     low, high = low[:, :, None, None], high[:, :, None, None]
     return low + mask[:, None] * (high - low)
 
 
 def colours(draws: Draws, low: float = 0.0, high: float = 1.0) -> np.ndarray:
-    """Random colours `[n, 3]`, each channel from `low` to `high`."""
+    """Random colours ``[n, 3]``, each channel from ``low`` to ``high``."""
     return np.stack([draws.uniform(low, high) for _ in range(3)], axis=1)
 
 

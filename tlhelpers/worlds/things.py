@@ -41,7 +41,7 @@ DARK = np.array([0.1, 0.09, 0.1], F32)
 
 
 class Paint:
-    """Colours and surface of the things in a batch: all arrays `[n]` or `[n, 3]`."""
+    """Colours and surface of the things in a batch: all arrays ``[n]`` or ``[n, 3]``."""
 
     def __init__(self, draws: Draws, labels: np.ndarray, difficulty: float):
         """Draw paints for things of these classes."""
@@ -67,7 +67,7 @@ class Paint:
         return part
 
     def ink(self, colour: np.ndarray | None = None) -> Ink:
-        """The surface, in the main colour or in another `[n, 3]`."""
+        """The surface, in the main colour or in another ``[n, 3]``."""
         colour = self.main if colour is None else colour
 
         def ink(u, v):

@@ -28,12 +28,12 @@ class World:
     """Drawn images with labels.
 
     Attributes:
-        images: uint8 `[n, size, size, 3]`, RGB, 0 to 255.
-        labels: int64 `[n]`, from 0 to the number of classes - 1.
+        images: uint8 ``[n, size, size, 3]``, RGB, 0 to 255.
+        labels: int64 ``[n]``, from 0 to the number of classes - 1.
         class_names: One name per class.
-        conditions: Facts per image, each an array `[n]`: what it was drawn from (pose,
-            background, ...), `true_label` (before label noise), and `related` (False
-            where the image shows only a texture; see `relatedness`).
+        conditions: Facts per image, each an array ``[n]``: what it was drawn from (pose,
+            background, ...), ``true_label`` (before label noise), and ``related`` (False
+            where the image shows only a texture; see ``relatedness``).
     """
 
     images: np.ndarray
@@ -81,7 +81,7 @@ def check_knobs(
 def noisy_labels(
     name: str, seed: int, labels: np.ndarray, classes: int, share: float
 ) -> np.ndarray:
-    """Labels of which about a `share` is replaced by one of the other classes."""
+    """Labels of which about a ``share`` is replaced by one of the other classes."""
     draws = Draws(name + "/label noise", seed, np.arange(len(labels)))
     wrong = draws.chance(share)
     other = (labels + 1 + draws.integer(classes - 1)) % classes
@@ -104,7 +104,7 @@ def draw_world(
     """Draw a world from a function that paints scenes for given labels.
 
     Chunks of images are painted in threads; no image depends on any other, so neither
-    the number of threads nor `n` changes a pixel.
+    the number of threads nor ``n`` changes a pixel.
 
     Args:
         name: Name of the world, part of every random number.
@@ -116,10 +116,10 @@ def draw_world(
         relatedness: Share of images that show the world's own things.
         label_noise: Share of labels replaced by another class.
         shift: Name of a shift of domain, or None.
-        difficulty: 0 to 1, passed to `scene`.
+        difficulty: 0 to 1, passed to ``scene``.
 
     Returns:
-        A `World`.
+        A ``World``.
     """
     check_knobs(n, seed, image_size, relatedness, label_noise, shift, difficulty)
     classes = len(class_names)

@@ -97,6 +97,7 @@ def choose(
         The settings of each result.
 
     Raises:
+        TypeError: If what is chosen is no list.
         ValueError: If the experiment, or something chosen, is unknown, or if nothing of the
             experiment has all that was chosen.
 
@@ -117,6 +118,8 @@ def choose(
     }
     chosen = planned
     for key, values in wanted.items():
+        if values is not None and (isinstance(values, str) or not isinstance(values, Sequence)):
+            raise TypeError(f"{key} chosen are a list of them. Received: {values!r}.")
         known = list(dict.fromkeys(settings[key] for settings in planned))
         for value in values or ():
             if value not in known:

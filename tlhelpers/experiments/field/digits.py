@@ -1,4 +1,4 @@
-"""Full-size results on MNIST: two networks and two baselines, recorded by `tlhelpers record`.
+"""Full-size results on MNIST: two networks and two baselines, recorded by ``tlhelpers record``.
 
 Each seed carves its own 5,000 validation digits from the 60,000 training digits, draws its own
 weights and order, and keeps the epoch with the best validation accuracy. The 10,000 test digits
