@@ -134,7 +134,12 @@ def fit_linear_head(
 
 
 def fit_head(
-    features: np.ndarray, labels: np.ndarray, inverse_penalty: float, *, balanced: bool = True
+    features: np.ndarray,
+    labels: np.ndarray,
+    inverse_penalty: float,
+    *,
+    balanced: bool = True,
+    overwrite: bool = False,
 ) -> LinearHead:
     """Fit a head with a penalty that is given, as :func:`fit_linear_head` fits each it tries.
 
@@ -143,6 +148,8 @@ def fit_head(
         labels: Integers ``[n]``, every class from 0 on present.
         inverse_penalty: scikit-learn's ``C``, for features of unit variance.
         balanced: Whether each class weighs the same, however few images it has. Defaults to True.
+        overwrite: Whether the features may be changed in place, which saves the memory of a second
+            copy where their precision is that of the fit. Defaults to False.
 
     Returns:
         The head, with centring and scale folded in.
@@ -154,17 +161,20 @@ def fit_head(
     """
     counts = np.bincount(labels).tolist()
     weights = class_weights(counts, "balanced" if balanced else None)
-    x, centre, scale = _scaled(features, np.float32 if len(features) > 1000 else np.float64)
+    precision = np.float32 if len(features) > 1000 else np.float64
+    x, centre, scale = _scaled(features, precision, overwrite=overwrite)
     with one_thread_of_openblas():
         fit = _fit(x, labels, inverse_penalty, len(counts), weights)
     return _folded(*fit, centre, scale, inverse_penalty, "cross-validation", {}, weights)
 
 
-def _scaled(features: np.ndarray, precision: type) -> tuple[np.ndarray, np.ndarray, float]:
+def _scaled(
+    features: np.ndarray, precision: type, *, overwrite: bool = False
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Centre features and divide all by one factor; return them, the centre and the factor."""
     features = np.asarray(features, precision)
     centre = features.mean(axis=0)
-    x = features - centre
+    x = np.subtract(features, centre, out=features if overwrite else None)
     # A few rows at a time, and in place: this is where most memory is needed.
     parts = np.array_split(x, 1 + len(x) // 1024)
     scale = float(np.sqrt(np.concatenate([(one**2).sum(axis=1) for one in parts]).mean())) or 1.0

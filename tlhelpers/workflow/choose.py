@@ -127,7 +127,8 @@ def choose(
         for penalty in INVERSE_PENALTIES:
             loss = np.zeros(len(labels))
             for fit, held in pairs:
-                p = fit_head(x[fit], labels[fit], penalty).probabilities(x[held])
+                head = fit_head(x[fit], labels[fit], penalty, overwrite=True)
+                p = head.probabilities(x[held])
                 loss[held] = -np.log(np.maximum(p[np.arange(len(held)), labels[held]], 1e-12))
             losses[stage][penalty] = float((loss * weights).sum() / weights.sum())
             # From the strongest to the weakest, which take longest: none once the loss has risen.
@@ -165,6 +166,7 @@ def predict_unseen(
     seed: int,
     *,
     choice: Choice | None = None,
+    among: np.ndarray | None = None,
     usable: np.ndarray | None = None,
     repeats: int = REPEATS,
 ) -> Unseen:
@@ -179,12 +181,15 @@ def predict_unseen(
             images, as a score needs it. Where those can't be divided again, since all they have of
             some class is one group, the last stage is taken and :data:`FIXED_PENALTY`: a choice on
             all images would have seen those to predict.
+        among: Rows to predict, and to fit on. Defaults to all.
         usable: Booleans ``[n]``: what heads may be fitted on. Defaults to all.
         repeats: Divisions into folds. Defaults to 3.
 
     Returns:
-        The predictions.
+        The predictions, of the rows ``among`` in their order.
     """
+    among = np.arange(len(labels)) if among is None else among
+    labels, groups = labels[among], groups[among]
     total = np.zeros((len(labels), labels.max() + 1))
     right = np.zeros(len(labels))
     accuracies: list[float] = []
@@ -193,13 +198,14 @@ def predict_unseen(
         heads, stages = [], []
         hits = np.zeros(len(labels))
         for number, (fit, held) in enumerate(folds(labels, groups, seed + repeat)):
-            fit = fit if usable is None else fit[usable[fit]]
+            fit = fit if usable is None else fit[usable[among[fit]]]
+            rows, own = among[fit], labels[fit]
             made = choice or _choose_or_fix(
-                {name: x[fit] for name, x in features.items()}, labels[fit], groups[fit], seed
+                {name: x[rows] for name, x in features.items()}, own, groups[fit], seed
             )
             x = features[made.stage]
-            head = fit_head(x[fit], labels[fit], made.inverse_penalty)
-            p = head.probabilities(x[held])
+            head = fit_head(x[rows], own, made.inverse_penalty, overwrite=True)
+            p = head.probabilities(x[among[held]])
             total[held] += p
             hits[held] = p.argmax(axis=1) == labels[held]
             head_of[held] = number

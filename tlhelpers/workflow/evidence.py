@@ -45,7 +45,7 @@ STRANGERS = 60
 """Strange pictures of each kind."""
 
 
-def floors(pictures: Pictures, thumbs: np.ndarray, seed: int) -> dict[str, Any]:
+def floors(pictures: Pictures, sums: np.ndarray, seed: int) -> dict[str, Any]:
     """Score the commonest class, and a linear model of the pixels."""
     labels, groups, pool, judged = (
         pictures.labels,
@@ -54,11 +54,11 @@ def floors(pictures: Pictures, thumbs: np.ndarray, seed: int) -> dict[str, Any]:
         pictures.judged,
     )
     floors: dict[str, Any] = {"majority": majority_accuracy(labels[pool], labels[judged])}
-    own = {"pixels": pixel_features(thumbs[pool])}
+    own = {"pixels": pixel_features(sums[pool])}
     if pictures.held_out:
         made = choose(own, labels[pool], groups[pool], seed, 3)
-        head = fit_head(own["pixels"], labels[pool], made.inverse_penalty)
-        given = head.probabilities(pixel_features(thumbs[judged]))
+        head = fit_head(own["pixels"], labels[pool], made.inverse_penalty, overwrite=True)
+        given = head.probabilities(pixel_features(sums[judged]))
         right = given.argmax(axis=1) == labels[judged]
     else:
         right = predict_unseen(own, labels, groups, seed, repeats=1).right
@@ -125,7 +125,7 @@ def _plain_fit(learned: Learned, pictures: Pictures) -> dict[str, float] | None:
     x, labels, c = learned.features[learned.choice.stage], pictures.labels, learned.choice
     predicted = np.zeros(len(labels), int)
     for fit, held in _pairs(pictures, 0):
-        head = fit_head(x[fit], labels[fit], c.inverse_penalty, balanced=False)
+        head = fit_head(x[fit], labels[fit], c.inverse_penalty, balanced=False, overwrite=True)
         predicted[held] = head.probabilities(x[held]).argmax(axis=1)
     found, truth = predicted[pictures.judged], labels[pictures.judged]
     return {"accuracy": float((found == truth).mean()), "balanced": balanced_accuracy(found, truth)}
@@ -217,7 +217,8 @@ def learning_curve(learned: Learned, pictures: Pictures, seed: int) -> dict[str,
                 some = _share_of_groups(fit, groups, part, seed + draw)
                 if len(np.unique(labels[some])) < len(pictures.data.class_names):
                     continue
-                head = fit_head(x[some], labels[some], learned.choice.inverse_penalty)
+                penalty = learned.choice.inverse_penalty
+                head = fit_head(x[some], labels[some], penalty, overwrite=True)
                 right[held] = head.probabilities(x[held]).argmax(axis=1) == labels[held]
                 sizes.append(len(some))
             if not np.isnan(right[pictures.judged]).any():

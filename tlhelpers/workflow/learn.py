@@ -154,13 +154,15 @@ def learn(
     """
     labels, groups, pool = pictures.labels, pictures.groups, pictures.pool
     choice = choose(features, labels, groups, seed, among=pool)
-    # Without a test split the pool is all images; else only what is needed of it is copied.
-    own = {choice.stage: features[choice.stage][pool]} if pictures.held_out else features
-    head = fit_head(own[choice.stage], labels[pool], choice.inverse_penalty)
+    own = features[choice.stage][pool]
+    head = fit_head(own, labels[pool], choice.inverse_penalty, overwrite=True)
+    del own  # of many images it is most of the memory
     if pictures.held_out:
-        unseen = predict_unseen(own, labels[pool], groups[pool], seed, choice=choice, repeats=1)
-    else:
-        unseen = predict_unseen(own, labels[pool], groups[pool], seed)
+        unseen = predict_unseen(
+            features, labels, groups, seed, choice=choice, among=pool, repeats=1
+        )
+    else:  # then the pool is all images
+        unseen = predict_unseen(features, labels, groups, seed)
     softer, temperature = soften_unseen(unseen.probabilities, labels[pool], unseen.head_of)
     wanted = error_to_aim_at(softer, labels[pool]) if wanted_error is None else wanted_error
     threshold = choose_threshold(softer, labels[pool], wanted)
@@ -278,7 +280,7 @@ def fine_tune(
     labels, train = pictures.labels, pictures.split_of == 0
     validation = pictures.split_of == 1
     penalty = min(learned.choice.losses[last], key=learned.choice.losses[last].__getitem__)
-    start_head = fit_head(learned.features[last][train], labels[train], penalty)
+    start_head = fit_head(learned.features[last][train], labels[train], penalty, overwrite=True)
     pooled = pooled_features(full)
     model = keras.Model(pooled.input, start_head.as_layer()(pooled.outputs[0]))
     config = {"method": "feature_transfer", "feature_spread": start_head.feature_spread}
@@ -287,7 +289,7 @@ def fine_tune(
         full, data, start=start, recipe=recipe, augmentation=augmentation, seed=seed
     )
     stage, inverse = learned.choice.stage, learned.choice.inverse_penalty
-    frozen = fit_head(learned.features[stage][train], labels[train], inverse)
+    frozen = fit_head(learned.features[stage][train], labels[train], inverse, overwrite=True)
     p = frozen.probabilities(learned.features[stage][validation])
     q = tuned.probabilities("validation")
     before, after = (one.argmax(axis=1) == labels[validation] for one in (p, q))

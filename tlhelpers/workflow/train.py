@@ -176,7 +176,7 @@ def _train(
         """Print what was done, and when."""
         print(f"{time.perf_counter() - started:6.1f} s  {what}", flush=True)
 
-    faults, thumbs = find_faults(data, pictures)
+    faults, sums = find_faults(data, pictures)
     says(f"looked at {len(pictures):,} images")
     read = stage_reader(base, base.stages[-STAGES_TRIED:])
     features = read(pictures)
@@ -204,7 +204,7 @@ def _train(
         "fine_tuning": tuning,
         "data": _about_data(pictures, faults),
         "score": evidence.score_images(learned, frozen, pictures),
-        "floors": evidence.floors(pictures, thumbs, seed),
+        "floors": evidence.floors(pictures, sums, seed),
         "scratch": (
             evidence.scratch(base, pictures, seed, augmentation) if settings["scratch"] else None
         ),
