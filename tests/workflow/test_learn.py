@@ -9,7 +9,7 @@ from drawn_folder import draw_folder
 import tlhelpers as tl
 from tlhelpers.data.augmentation import Augmentation
 from tlhelpers.data.downloads import DownloadError
-from tlhelpers.evaluation.scores import Score
+from tlhelpers.evaluation.scores import Difference
 from tlhelpers.transfer import recipes
 from tlhelpers.workflow import learn as learning
 from tlhelpers.workflow.choose import stage_reader
@@ -80,7 +80,7 @@ def test_what_is_shipped_gives_the_judged_probabilities(judged):
 @pytest.mark.parametrize("low", [-0.01, 0.01])
 def test_fine_tuning_is_kept_only_where_validation_says_so(judged, monkeypatch, low):
     pictures, learned = judged
-    monkeypatch.setattr(learning, "gain", lambda a, b, groups: Score(0.02, low, 0.03, len(a)))
+    monkeypatch.setattr(learning, "gain", lambda a, b, groups: Difference(0.02, low, 0.03, len(a)))
     monkeypatch.setattr(recipes, "fine_tuning", lambda *a, **k: recipes.Training(1, 16, 1e-3))
     chosen = Augmentation(flip=False)
     about, shipped = fine_tune(learned, pictures, 0.05, 1e6, seed=0, augmentation=chosen)

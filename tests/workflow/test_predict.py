@@ -382,6 +382,15 @@ def test_answers_are_written_as_a_table_a_batch_at_a_time(saved, photos, monkeyp
     assert counts.total() == len(table) == 8
 
 
+def test_what_runs_the_network_is_built_once(path, photos, monkeypatch):
+    made, real = [], predicting.forward_pass
+    monkeypatch.setattr(predicting, "forward_pass", lambda *a: made.append(a[1]) or real(*a))
+    saved = tl.load_run(path)
+    first, again = (saved.predict(photos) for _ in range(2))
+    assert made == ["keras"]
+    assert first.equals(again)
+
+
 def test_a_batch_is_all_that_is_in_memory(saved, photos, monkeypatch):
     monkeypatch.setattr("tlhelpers.workflow.predict.inference_batch_size", lambda size: 2)
     read = []

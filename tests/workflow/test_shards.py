@@ -397,7 +397,8 @@ def test_two_workers_of_which_one_is_killed_give_the_same_as_one(photos, tmp_pat
     try:
         with ThreadPoolExecutor() as killers:
             killed = killers.submit(kill_a_worker, tmp_path / "two")
-            extract_shards(photos, tmp_path / "two", cluster="ray", workers=2, **how)
+            # One more than there are processors for, which would wait for ever.
+            extract_shards(photos, tmp_path / "two", cluster="ray", workers=3, **how)
             assert killed.result() is not None
     finally:
         ray.shutdown()

@@ -10,7 +10,7 @@ pytest.importorskip("pyarrow", reason="the extra tlhelpers[cluster] is not insta
 
 from tlhelpers.workflow import streamed
 from tlhelpers.workflow.shards import extract_shards, read_shards
-from tlhelpers.workflow.streamed import _places, _sides, fit_streamed
+from tlhelpers.workflow.streamed import _as_keras, _places, _sides, fit_streamed
 
 HOW = {"backbone": "vgg16_mini", "image_size": 32, "cut": "block2_pool", "shard": 16}
 
@@ -52,6 +52,19 @@ def test_as_good_as_in_memory(shards):
     assert found.class_names == ("left", "right")
     assert found.test.accuracy >= whole.score(x[apart], y[apart]) - 0.1
     assert found.majority == max((y[apart] == name).mean() for name in found.class_names)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_model_gives_the_heads_own_probabilities(classes):
+    from sklearn.linear_model import SGDClassifier
+    from sklearn.preprocessing import StandardScaler
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(3, 2, (200, 5)).astype(np.float32), rng.integers(classes, size=200)
+    scaler = StandardScaler().fit(x)
+    head = SGDClassifier(loss="log_loss", average=True, random_state=0).fit(scaler.transform(x), y)
+    found = _as_keras(head, scaler, classes).predict_on_batch(x)
+    np.testing.assert_allclose(found, head.predict_proba(scaler.transform(x)), atol=1e-5)
 
 
 def test_which_are_kept_apart_is_decided_by_digests(shards):

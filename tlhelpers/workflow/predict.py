@@ -7,7 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import pandas
 
 COLUMNS = ("file", "class", "probability", "note")
+
+_Forward = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 ANSWERS = ("unsure", "unknown", "unreadable")
 """What is answered in place of a class."""
@@ -54,6 +56,9 @@ class SavedRun:
     threshold: float
     card: dict[str, Any]
     familiar: Familiar | None = None
+    _forwards: dict[str, _Forward] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def predict(
         self, images: "str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray"
@@ -136,8 +141,17 @@ class SavedRun:
         parts = [forward(images[at : at + length])[1] for at in range(0, len(images), length)]
         return np.concatenate([np.empty(0), *parts])
 
-    def _forward(self, engine: str) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """Return what gives a batch's probabilities, and distances where strangers are told."""
+    def _forward(self, engine: str) -> _Forward:
+        """Return what gives a batch's probabilities, and distances where strangers are told.
+
+        It is built once: to hand a network to OpenVINO takes some seconds.
+        """
+        if engine not in self._forwards:
+            self._forwards[engine] = self._built(engine)
+        return self._forwards[engine]
+
+    def _built(self, engine: str) -> _Forward:
+        """Build it."""
         import keras
 
         if self.familiar is None:

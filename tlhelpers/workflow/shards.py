@@ -45,6 +45,9 @@ PLAN, LISTING, MANIFEST = "plan.json", "files.parquet", "manifest.json"
 SHARD = 4_096
 """Images in a shard: half a minute to some minutes of work, and 20 MB of MobileNetV2's features."""
 
+RETRIES = 5
+"""How often a shard whose worker died is begun again; a file may kill each of them."""
+
 # How read_image reads unless told otherwise; the digest leaves these out.
 _USUAL: dict[str, Any] = {"fit": "crop", "grey_range": GREY_RANGE}
 _FOUND = ("weights", "arithmetic", "images", "listing")  # in a plan, and no argument
@@ -413,6 +416,13 @@ def _forward_of(plan: Plan) -> tuple[Forward, int]:
         raise ValueError(
             f"Every worker must have the same weights of {plan.backbone}. Received: others on this one."
         )
+    arithmetic = describe_engine(plan.engine, plan.precision, inference_batch_size(plan.image_size))
+    if arithmetic != plan.arithmetic:
+        raise ValueError(
+            "Every worker must compute alike, since features of one data set are compared. Received: "
+            f"{arithmetic} on this one, where the work began with {plan.arithmetic}. Use the same "
+            "versions and kind of machine for all, and for what starts the work."
+        )
     model = pooled_features(base)
     constant = bool(batch_normalisation(base.model))
     return forward_pass(model, plan.engine, plan.precision, constant=constant), model.output_shape[
@@ -437,12 +447,26 @@ def _on_ray(plan: Plan, to: Path, missing: list[int], workers: int) -> Iterator[
     from ray.util import ActorPool
 
     if not ray.is_initialized():
-        ray.init(num_cpus=None if "RAY_ADDRESS" in os.environ else workers, log_to_driver=False)
-    actor = ray.remote(_Worker).options(num_cpus=1, max_restarts=-1, max_task_retries=-1)
+        try:  # RAY_ADDRESS's, or the one that runs on this machine
+            ray.init(address="auto", log_to_driver=False)
+        except ConnectionError:
+            ray.init(address="local", num_cpus=workers, log_to_driver=False)
+    # More actors than processors would wait for ever, and the shards handed to them.
+    most = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    if workers > most:
+        print(f"The cluster has {most} processors, so there are as many workers, not {workers}.")
+    actor = ray.remote(_Worker).options(num_cpus=1, max_restarts=-1, max_task_retries=RETRIES)
     pool = ActorPool(
-        [actor.remote(asdict(plan), str(to)) for _ in range(min(workers, len(missing)))]
+        [actor.remote(asdict(plan), str(to)) for _ in range(min(workers, most, len(missing)))]
     )
-    yield from pool.map_unordered(lambda worker, number: worker.extract.remote(number), missing)
+    try:
+        yield from pool.map_unordered(lambda worker, number: worker.extract.remote(number), missing)
+    except ray.exceptions.RayActorError as error:
+        raise RuntimeError(
+            f"A shard must be finished within {1 + RETRIES} tries. Received: a worker that died each "
+            "time, for lack of memory or by a file that ends the process; what is finished is kept. "
+            f"({str(error).splitlines()[0]})"
+        ) from error
 
 
 class _Worker:

@@ -232,7 +232,11 @@ def _sides(
 
 
 def _as_keras(head: Any, scaler: Any, classes: int) -> "keras.Model":
-    """Put scaling and head into one layer; of two classes, the first has the logit 0."""
+    """Put scaling and head into one model, whose answers are the head's own ``predict_proba``.
+
+    Of two classes the first has the logit 0. Of more, each has a classifier against the rest, whose
+    probabilities are brought to a sum of 1 (Zadrozny & Elkan 2002, doi:10.1145/775047.775151).
+    """
     import keras
 
     kernel, bias = head.coef_ / scaler.scale_, head.intercept_
@@ -240,7 +244,7 @@ def _as_keras(head: Any, scaler: Any, classes: int) -> "keras.Model":
     if classes == 2:
         kernel, bias = np.concatenate([0 * kernel, kernel]), np.concatenate([0 * bias, bias])
     features = keras.Input((kernel.shape[1],), name="features")
-    layer = keras.layers.Dense(classes, "softmax", name="head")
-    model = keras.Model(features, layer(features))
+    layer = keras.layers.Dense(classes, None if classes == 2 else "log_sigmoid", name="head")
+    model = keras.Model(features, keras.layers.Softmax()(layer(features)))
     layer.set_weights([kernel.T.astype(np.float32), bias.astype(np.float32)])
     return model
