@@ -321,7 +321,8 @@ def steps_per_execution() -> int:
     """Return how many batches to hand to the device at once, for ``model.compile``.
 
     Between batches Keras spends a millisecond or two in Python (measured with Keras 3.15), in which
-    a GPU has nothing to do. On a CPU, where a step takes far longer, one is as good.
+    a GPU has nothing to do. On a CPU, where a step takes far longer, the gain was within the spread
+    of repeats (the book's page of measurements), so it is one there.
 
     Returns:
         8 where there is a GPU, else 1.

@@ -63,8 +63,11 @@ def describe(row: dict[str, Any]) -> str:
 
 
 def write(name: str, found: list[dict[str, Any]], here: dict[str, Any]) -> None:
-    """Put one part into the record, and keep the others."""
+    """Put one part into the record, and keep the others, and what another processor gave."""
     record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+    before = record.get(name, {"environment": here})
+    if (processor := before["environment"]["processor"]) != here["processor"]:
+        record[f"{name}, {processor}"] = before
     record[name] = {"environment": here, "rows": found}
     RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

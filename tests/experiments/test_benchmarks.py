@@ -44,10 +44,21 @@ def test_the_package_imports_without_tensorflow():
 def test_a_part_is_recorded_beside_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "RECORD", tmp_path / "benchmarks.json")
     for name in ("start", "growth"):
-        bench.write(name, [{"name": name, "ratio": 1.0, "wanted": None}], {"cores": 2})
+        bench.write(name, [{"name": name, "ratio": 1.0, "wanted": None}], {"processor": "one"})
     record = json.loads(bench.RECORD.read_text())
     assert set(record) == {"start", "growth"}
     assert "1.00" in bench.describe(record["growth"]["rows"][0])
+
+
+def test_what_another_processor_gave_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "RECORD", tmp_path / "benchmarks.json")
+    for ratio, processor in ((1.0, "one"), (2.0, "other"), (3.0, "other")):
+        bench.write("start", [{"ratio": ratio}], {"processor": processor})
+    record = json.loads(bench.RECORD.read_text())
+    assert {part: made["rows"][0]["ratio"] for part, made in record.items()} == {
+        "start": 3.0,
+        "start, one": 1.0,
+    }
 
 
 def test_growth_is_the_slope_of_logarithms_and_the_ratio_of_peaks():

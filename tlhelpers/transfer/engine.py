@@ -115,6 +115,7 @@ def forward_pass(
 
     Raises:
         ExportFailedError: If OpenVINO can't run the model.
+        ValueError: If the processor has no instructions for bfloat16, and that is asked for.
     """
     if engine == "openvino":
         return _openvino(model, precision)
@@ -143,6 +144,14 @@ def _openvino(model: "keras.Model", precision: Precision) -> Forward:
     import openvino
 
     core = openvino.Core()
+    # Elsewhere OpenVINO computes in float32, and features would be filed as what they are not.
+    if precision == "bfloat16" and "BF16" not in core.get_property(
+        "CPU", "OPTIMIZATION_CAPABILITIES"
+    ):
+        raise ValueError(
+            "precision='bfloat16' takes a processor with instructions for it. Received: one without; "
+            "pass precision='float32'."
+        )
     size = model.input_shape[1]
     try:
         with tempfile.TemporaryDirectory() as folder:
