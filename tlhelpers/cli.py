@@ -443,6 +443,10 @@ def _cache(options: argparse.Namespace) -> int:
     for kind, size in size_by_kind(cache_place()).items():
         print(f"{size / 1e6:10,.1f} MB  {kind}")
     print(f"The cache is {cache_place()}; TLH_CACHE names another place.")
+    print(
+        "`tlhelpers cache clear` removes features. The rest is fetched, unpacked or tried again where "
+        "its folder is removed while nothing runs."
+    )
     return 0
 
 
