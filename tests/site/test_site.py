@@ -39,6 +39,13 @@ def test_internal_links_and_anchors_resolve(site):
 
 
 @needs_make
+def test_no_page_with_its_pictures_takes_more_than_a_megabyte(site):
+    assert site_check.heavy_pages(site) == []
+    lightest = min(page.stat().st_size for page in site.glob("*.html"))
+    assert len(site_check.heavy_pages(site, lightest - 1)) == len(list(site.glob("*.html")))
+
+
+@needs_make
 def test_every_image_on_the_site_has_alt_text(site):
     assert site_check.images_without_words(site) == []
 

@@ -111,3 +111,16 @@ def images_without_words(site: Path) -> list[str]:
         for source, alt in page.images
         if not alt or not alt.strip() or alt == source or "_images/" in alt
     ]
+
+
+def heavy_pages(site: Path, most: int = 1_000_000) -> list[str]:
+    """List pages that take more bytes with their pictures; what all pages share isn't counted."""
+    found = []
+    for page in read_pages(site):
+        # A picture written into the page ("data:…") is part of its own bytes.
+        sources = [source for source, _ in page.images if not source.startswith("data:")]
+        pictures = {(page.path.parent / unquote(source)).resolve() for source in sources}
+        weight = sum(path.stat().st_size for path in {page.path, *pictures} if path.is_file())
+        if weight > most:
+            found.append(f"{page.path.name}: {weight / 1e6:.2f} MB")
+    return found
